@@ -1,0 +1,89 @@
+//! Route keys: which stub leads to an address. Decided by the address that asked, never by a
+//! descriptor.
+
+use super::{Address, SchemeClass, host};
+use std::fmt;
+
+/// Names one stub.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteKey {
+    /// The protostub of a domain.
+    Domain(String),
+    /// The proxy of an identity provider.
+    Idp(String),
+    /// The interworking stub of a legacy scheme and a whole domain.
+    Legacy {
+        /// Scheme.
+        scheme: String,
+        /// Whole domain, never cut to two labels: `sip.co.uk` must not speak for all of `co.uk`.
+        domain: String,
+    },
+}
+
+impl RouteKey {
+    pub(super) fn of(address: &Address, home: &str) -> Option<Self> {
+        let domain = |address: &Address| Self::Domain(address.domain().to_owned());
+        Some(match address.class() {
+            SchemeClass::Session => return None,
+            SchemeClass::Idp => Self::Idp(address.host().to_owned()),
+            SchemeClass::Backend if address.scheme() == "global" => Self::Domain(home.to_owned()),
+            SchemeClass::Legacy if address.is_legacy() => Self::Legacy {
+                scheme: address.scheme().to_owned(),
+                domain: address.host().to_owned(),
+            },
+            // A scheme that nobody knows, without a user: nobody may speak for it.
+            SchemeClass::Legacy => return None,
+            SchemeClass::Runtime
+            | SchemeClass::Hyperty
+            | SchemeClass::DataObject
+            | SchemeClass::Backend
+            | SchemeClass::User => domain(address),
+        })
+    }
+
+    /// The key that an operator means: a domain, or an address.
+    pub fn parse(argument: &str, home: &str) -> Option<Self> {
+        if argument.contains(':') && argument.contains('@') || argument.contains("://") {
+            return Address::parse(argument).ok()?.route_key(home);
+        }
+        let lower = argument.to_ascii_lowercase();
+        let (name, port) = lower.split_once(':').unwrap_or((&lower, "1"));
+        host::check_name(name).ok()?;
+        port.parse::<u16>().ok()?;
+        Some(Self::Domain(lower))
+    }
+
+    /// The domain that is served.
+    pub fn domain(&self) -> &str {
+        match self {
+            Self::Domain(domain) | Self::Idp(domain) | Self::Legacy { domain, .. } => domain,
+        }
+    }
+
+    /// Names under which a catalogue may list the stub, in order. The two-label form of the
+    /// original is for this look-up only.
+    pub fn lookup_names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        if let Self::Legacy { scheme, domain } = self {
+            names.push(format!("{scheme}.{domain}"));
+            let labels: Vec<&str> = domain.split('.').collect();
+            if let [.., second, last] = labels.as_slice()
+                && labels.len() > 2
+            {
+                names.push(format!("{scheme}.{second}.{last}"));
+            }
+        }
+        names.push("default".to_owned());
+        names
+    }
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Domain(domain) => f.write_str(domain),
+            Self::Idp(domain) => write!(f, "idp.{domain}"),
+            Self::Legacy { scheme, domain } => write!(f, "{scheme}.{domain}"),
+        }
+    }
+}
