@@ -77,7 +77,7 @@ impl Address {
         let rest = match rest.strip_prefix("//") {
             Some(rest) => rest,
             // The short form of the legacy world: `sip:alice@example.com`.
-            None if class == SchemeClass::Legacy && rest.contains('@') => rest,
+            None if class == SchemeClass::Legacy && has_user(rest) => rest,
             None => return Err(AddressError::Scheme),
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -204,6 +204,11 @@ impl Address {
 /// Whether the canonical text `address` is `owner` or below it, by whole segments.
 pub fn is_within(address: &str, owner: &str) -> bool {
     address.strip_prefix(owner).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether the `@` is before the path: one in the path is no user.
+fn has_user(rest: &str) -> bool {
+    rest.split('/').next().is_some_and(|authority| authority.contains('@'))
 }
 
 fn check_path(path: &str) -> Result<(), AddressError> {

@@ -356,7 +356,7 @@ impl Request {
     /// # Errors
     /// It is over its bound.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        prefixed(encode::<CONTROL_BYTES_MAX, _>(self)?)
+        prefixed(&encode::<CONTROL_BYTES_MAX, _>(self)?)
     }
 
     /// Decodes exactly one (without the length).
@@ -374,7 +374,7 @@ impl Reply {
     /// # Errors
     /// It is over its bound.
     pub fn encode(&self) -> Result<Vec<u8>, CodecError> {
-        prefixed(encode::<CONTROL_BYTES_MAX, _>(self)?)
+        prefixed(&encode::<CONTROL_BYTES_MAX, _>(self)?)
     }
 
     /// Decodes exactly one (without the length).
@@ -386,11 +386,11 @@ impl Reply {
     }
 }
 
-fn prefixed(body: Vec<u8>) -> Result<Vec<u8>, CodecError> {
+fn prefixed(body: &[u8]) -> Result<Vec<u8>, CodecError> {
     let len =
         u32::try_from(body.len()).map_err(|_e| CodecError::TooLarge { max: CONTROL_BYTES_MAX })?;
     let mut out = Vec::with_capacity(body.len().saturating_add(4));
     out.extend_from_slice(&len.to_le_bytes());
-    out.extend_from_slice(&body);
+    out.extend_from_slice(body);
     Ok(out)
 }

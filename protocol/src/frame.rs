@@ -168,21 +168,21 @@ fn u16_at(bytes: &[u8], at: usize) -> Result<u16, FrameError> {
     let part = bytes.get(at..at.saturating_add(2)).ok_or(FrameError::Truncated)?;
     part.try_into()
         .map(u16::from_le_bytes)
-        .map_err(|_: std::array::TryFromSliceError| FrameError::Truncated)
+        .map_err(|_error: std::array::TryFromSliceError| FrameError::Truncated)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Result<u32, FrameError> {
     let part = bytes.get(at..at.saturating_add(4)).ok_or(FrameError::Truncated)?;
     part.try_into()
         .map(u32::from_le_bytes)
-        .map_err(|_: std::array::TryFromSliceError| FrameError::Truncated)
+        .map_err(|_error: std::array::TryFromSliceError| FrameError::Truncated)
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Result<u64, FrameError> {
     let part = bytes.get(at..at.saturating_add(8)).ok_or(FrameError::Truncated)?;
     part.try_into()
         .map(u64::from_le_bytes)
-        .map_err(|_: std::array::TryFromSliceError| FrameError::Truncated)
+        .map_err(|_error: std::array::TryFromSliceError| FrameError::Truncated)
 }
 
 fn bounded(value: u16, max: usize, field: &'static str) -> Result<usize, FrameError> {

@@ -179,8 +179,12 @@ impl Link {
             (Kind::Ack, _, State::New | State::Hello | State::Open) => {
                 Ok(Got::Ack(self.out.acknowledged(frame.body())?))
             }
-            (Kind::Ping, Side::Worker, State::Open | State::Hello) => Ok(Got::Ping),
-            (Kind::Pong, Side::Daemon, State::Open | State::Hello) => Ok(Got::Pong),
+            (Kind::Ping, Side::Worker, State::Open | State::Hello | State::Closing) => {
+                Ok(Got::Ping)
+            }
+            (Kind::Pong, Side::Daemon, State::Open | State::Hello | State::Closing) => {
+                Ok(Got::Pong)
+            }
             (Kind::Bye, _, State::Open | State::Hello | State::New) => {
                 self.state = State::Closing;
                 Ok(Got::Bye)
@@ -191,8 +195,6 @@ impl Link {
                 Ok(if header.kind == Kind::Msg { Got::Msg } else { Got::Ctl })
             }
             (Kind::Ack, _, State::Closing) => Ok(Got::Ack(self.out.acknowledged(frame.body())?)),
-            (Kind::Ping, Side::Worker, State::Closing) => Ok(Got::Ping),
-            (Kind::Pong, Side::Daemon, State::Closing) => Ok(Got::Pong),
             _ => Err(unexpected),
         }
     }

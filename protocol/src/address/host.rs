@@ -40,7 +40,7 @@ pub(super) fn check(host: &str) -> Result<(), AddressError> {
 }
 
 /// Checks the labels of a name in lower case.
-pub(super) fn check_name(name: &str) -> Result<(), AddressError> {
+fn check_name(name: &str) -> Result<(), AddressError> {
     if name.is_empty() || name.len() > HOST_BYTES_MAX {
         return Err(AddressError::Host);
     }

@@ -1,7 +1,7 @@
 //! Route keys: which stub leads to an address. Decided by the address that asked, never by a
 //! descriptor.
 
-use super::{Address, SchemeClass, host};
+use super::{Address, SchemeClass};
 use std::fmt;
 
 /// Names one stub.
@@ -24,15 +24,17 @@ impl RouteKey {
     pub(super) fn of(address: &Address, home: &str) -> Option<Self> {
         let domain = |address: &Address| Self::Domain(address.domain().to_owned());
         Some(match address.class() {
-            SchemeClass::Session => return None,
             SchemeClass::Idp => Self::Idp(address.host().to_owned()),
             SchemeClass::Backend if address.scheme() == "global" => Self::Domain(home.to_owned()),
             SchemeClass::Legacy if address.is_legacy() => Self::Legacy {
                 scheme: address.scheme().to_owned(),
                 domain: address.host().to_owned(),
             },
-            // A scheme that nobody knows, without a user: nobody may speak for it.
-            SchemeClass::Legacy => return None,
+            // A scheme that nobody knows, without a user: nobody may speak for it. What every
+            // sandbox has inside, and an id of the graph, are in no domain.
+            SchemeClass::Session | SchemeClass::Legacy => return None,
+            SchemeClass::Runtime if address.host() == "sandbox" => return None,
+            SchemeClass::User if address.scheme() == "user-guid" => return None,
             SchemeClass::Runtime
             | SchemeClass::Hyperty
             | SchemeClass::DataObject
@@ -46,11 +48,9 @@ impl RouteKey {
         if argument.contains(':') && argument.contains('@') || argument.contains("://") {
             return Address::parse(argument).ok()?.route_key(home);
         }
-        let lower = argument.to_ascii_lowercase();
-        let (name, port) = lower.split_once(':').unwrap_or((&lower, "1"));
-        host::check_name(name).ok()?;
-        port.parse::<u16>().ok()?;
-        Some(Self::Domain(lower))
+        // The same door as for messages, or an operator could start a stub that none reaches.
+        let address = Address::parse(&format!("domain://{argument}")).ok()?;
+        address.path().is_empty().then(|| Self::Domain(address.domain().to_owned()))
     }
 
     /// The domain that is served.

@@ -82,11 +82,11 @@ pub fn parse(bytes: &[u8]) -> Result<(Descriptor, Package), DescriptorError> {
     let descriptor = Descriptor {
         name: word(object, &["objectName", "name", "sourceCodeClassname"]),
         version: word(object, &["version"]),
-        interworking: truthy(object.get("interworking")),
+        interworking: truthy(member(object, "interworking")),
         constraints: constraints(object)?,
         configuration: text,
         wanted,
-        signed: object.get("signature").and_then(Value::as_str).is_some_and(|s| !s.is_empty()),
+        signed: member(object, "signature").and_then(Value::as_str).is_some_and(|s| !s.is_empty()),
     };
     Ok((descriptor, package(object)?))
 }
@@ -99,12 +99,18 @@ fn unwrap(value: &Value) -> Option<&Map<String, Value>> {
     };
     let known = ["sourcePackage", "sourcePackageURL", "language", "configuration", "objectName"];
     if object.len() == 1
-        && !known.iter().any(|name| object.contains_key(*name))
+        && !known.iter().any(|name| member(object, name).is_some())
         && let Some(inner) = object.values().next().and_then(Value::as_object)
     {
         return Some(inner);
     }
     Some(object)
+}
+
+/// A member in any published spelling: as it is, with a leading underscore, in another case.
+fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let alike = |key: &str| key.strip_prefix('_').unwrap_or(key).eq_ignore_ascii_case(name);
+    object.get(name).or_else(|| object.iter().find(|(key, _)| alike(key)).map(|(_, value)| value))
 }
 
 fn truthy(value: Option<&Value>) -> bool {
@@ -117,18 +123,20 @@ fn truthy(value: Option<&Value>) -> bool {
 }
 
 fn word(object: &Map<String, Value>, names: &[&str]) -> String {
-    let text = names.iter().find_map(|name| object.get(*name)).map_or(String::new(), |value| {
+    let text = names.iter().find_map(|name| member(object, name)).map_or(String::new(), |value| {
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     });
     text.chars().filter(|c| !c.is_control()).take(WORD_BYTES_MAX).collect()
 }
 
 fn language(object: &Map<String, Value>) -> Result<(), DescriptorError> {
-    match object.get("language") {
+    match member(object, "language") {
         None | Some(Value::Null) => Ok(()),
         Some(Value::String(text)) => {
-            let known = ["", "javascript", "js", "ecmascript", "es5", "es6", "javascript esmodule"];
-            if known.contains(&text.trim().to_ascii_lowercase().as_str()) {
+            // `javascript_ecma6`, `Javascript ECMA5/6`: published catalogues have them all.
+            let lower = text.trim().to_ascii_lowercase();
+            let word = lower.split(['_', ' ', '-']).next().unwrap_or_default();
+            if ["", "javascript", "js", "ecmascript", "es5", "es6"].contains(&word) {
                 Ok(())
             } else {
                 let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
@@ -140,7 +148,7 @@ fn language(object: &Map<String, Value>) -> Result<(), DescriptorError> {
 }
 
 fn configuration(object: &Map<String, Value>) -> Result<Map<String, Value>, DescriptorError> {
-    match object.get("configuration") {
+    match member(object, "configuration") {
         None | Some(Value::Null) => Ok(Map::new()),
         Some(Value::Object(map)) => Ok(map.clone()),
         Some(Value::String(text)) if text.trim().is_empty() => Ok(Map::new()),
@@ -153,19 +161,26 @@ fn configuration(object: &Map<String, Value>) -> Result<Map<String, Value>, Desc
 }
 
 fn constraints(object: &Map<String, Value>) -> Result<Vec<String>, DescriptorError> {
-    let mut names: Vec<String> = match object.get("constraints") {
-        Some(Value::Object(map)) => {
-            map.iter().filter(|(_, set)| truthy(Some(set))).map(|(name, _)| name.clone()).collect()
+    let unusable = DescriptorError::Member("constraints");
+    let value = match member(object, "constraints") {
+        // Catalogues keep every member as text.
+        Some(Value::String(text)) if text.trim_start().starts_with(['{', '[']) => {
+            serde_json::from_str(text).map_err(|_e| unusable.clone())?
         }
-        Some(Value::Array(items)) => items
+        Some(other) => other.clone(),
+        None => Value::Null,
+    };
+    let mut names: Vec<String> = match value {
+        Value::Object(map) => {
+            map.into_iter().filter(|(_, set)| truthy(Some(set))).map(|(name, _)| name).collect()
+        }
+        Value::Array(items) => items
             .iter()
-            .map(|item| {
-                item.as_str().map(str::to_owned).ok_or(DescriptorError::Member("constraints"))
-            })
+            .map(|item| item.as_str().map(str::to_owned).ok_or(unusable.clone()))
             .collect::<Result<_, _>>()?,
-        Some(Value::String(text)) if !text.is_empty() => vec![text.clone()],
-        other if truthy(other) => return Err(DescriptorError::Member("constraints")),
-        _ => Vec::new(),
+        other if !truthy(Some(&other)) => Vec::new(),
+        Value::String(text) => vec![text],
+        _ => return Err(unusable),
     };
     for name in &mut names {
         *name = name.to_ascii_lowercase();
@@ -183,10 +198,11 @@ fn constraints(object: &Map<String, Value>) -> Result<Vec<String>, DescriptorErr
 
 fn package(object: &Map<String, Value>) -> Result<Package, DescriptorError> {
     let url = |value: &Value| value.as_str().filter(|url| !url.is_empty()).map(str::to_owned);
-    match object.get("sourcePackage") {
-        Some(Value::Object(source)) => match source.get("sourceCode") {
+    match member(object, "sourcePackage") {
+        Some(Value::Object(source)) => match member(source, "sourceCode") {
+            Some(Value::String(text)) if text.is_empty() => Err(DescriptorError::NoCode),
             Some(Value::String(text)) => {
-                let encoding = match source.get("encoding") {
+                let encoding = match member(source, "encoding") {
                     None | Some(Value::Null) => Encoding::None,
                     Some(Value::String(name)) => match name.to_ascii_lowercase().as_str() {
                         "" | "none" | "utf-8" | "utf8" => Encoding::None,
@@ -197,14 +213,13 @@ fn package(object: &Map<String, Value>) -> Result<Package, DescriptorError> {
                 };
                 Ok(Package::Inline { text: text.clone(), encoding })
             }
-            None | Some(Value::Null) => object
-                .get("sourcePackageURL")
+            None | Some(Value::Null) => member(object, "sourcePackageURL")
                 .and_then(url)
                 .map(Package::Url)
                 .ok_or(DescriptorError::NoCode),
             Some(_) => Err(DescriptorError::Member("sourceCode")),
         },
-        None | Some(Value::Null) => match object.get("sourcePackageURL") {
+        None | Some(Value::Null) => match member(object, "sourcePackageURL") {
             Some(value) if truthy(Some(value)) => {
                 url(value).map(Package::Url).ok_or(DescriptorError::Member("sourcePackageURL"))
             }
@@ -225,17 +240,33 @@ fn capabilities(
     let Some(net) = net else { return Ok(()) };
     let items = net.as_array().ok_or(DescriptorError::Member("runtime.capabilities.net"))?;
     for item in items {
-        let text = item.as_str().ok_or(DescriptorError::Member("runtime.capabilities.net"))?;
-        let host = host_of_url(text).or_else(|| host_port(text, 443, true));
+        let host = match item {
+            Value::String(text) => host_of_url(text).or_else(|| host_port(text, 443, true)),
+            Value::Object(asked) => asked_host(asked),
+            _ => None,
+        };
         push(wanted, host.ok_or(DescriptorError::Member("runtime.capabilities.net"))?);
     }
     Ok(())
 }
 
+/// `{"host": "sip.example.com", "port": 443, "tls": true}`; by TLS unless it says otherwise.
+fn asked_host(asked: &Map<String, Value>) -> Option<WantedHost> {
+    let secure = asked.get("tls").is_none_or(|tls| truthy(Some(tls)));
+    let default = if secure { 443 } else { 80 };
+    let port = match asked.get("port") {
+        None | Some(Value::Null) => default,
+        Some(port) => u16::try_from(port.as_u64()?).ok()?,
+    };
+    // A port belongs into `port` only, or the two could disagree.
+    host_port(asked.get("host")?.as_str()?, port, secure).filter(|found| found.port == port)
+}
+
 fn push(wanted: &mut Vec<WantedHost>, host: WantedHost) {
-    if wanted.len() < WANTED_MAX
-        && !wanted.iter().any(|w| w.host == host.host && w.port == host.port)
-    {
+    if let Some(known) = wanted.iter_mut().find(|w| w.host == host.host && w.port == host.port) {
+        // Asked for both ways: the plain one must not hide the other.
+        known.secure |= host.secure;
+    } else if wanted.len() < WANTED_MAX {
         wanted.push(host);
     }
 }

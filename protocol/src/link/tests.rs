@@ -195,6 +195,7 @@ proptest! {
             for got in pass(&mut worker, &mut daemon) {
                 if let Got::Ack(more) = got { settled += more.frames as usize }
             }
+            prop_assert!(settled <= taken.len());
             let Some(packet) = daemon.out.next_packet() else {
                 if taken.len() == pushed { break }
                 worker.acknowledge(true);
@@ -214,7 +215,7 @@ proptest! {
     #[test]
     fn any_frame_is_taken_or_refused(bytes in proptest::collection::vec(any::<u8>(), 48..200), kind in any::<u8>()) {
         let mut bytes = bytes;
-        let len = bytes.len() as u32;
+        let len = u32::try_from(bytes.len()).unwrap();
         bytes[..4].copy_from_slice(&len.to_le_bytes());
         bytes[4] = kind;
         if let Ok(frame) = FrameRef::parse(&bytes) {

@@ -1,7 +1,8 @@
 //! The few members of a body that a trusted edge looks at: the code of a response, the addresses
 //! that the sender claims to speak for, the wish for P2P. The body itself is never rewritten.
 
-use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
+use super::json::check_depth;
+use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
 /// What an edge reads off a body.
@@ -15,14 +16,21 @@ pub struct BodyFacts {
     pub p2p: bool,
 }
 
-/// Reads the facts off the JSON text of a body. `None`: a claim or the code is there twice, or is
-/// no text, so that two readers could disagree about it. A body that is no object has no facts.
+/// Reads the facts off the JSON text of a body. `None`: the text is not one JSON value within the
+/// bound of depth (what follows it would become members of the message, or a message of its own,
+/// when it is written into a line), or a claim or the code is there twice, or is no text, so that
+/// two readers could disagree about it. A body that is missing or no object has no facts.
 pub fn body_facts(body: &str) -> Option<BodyFacts> {
-    if !body.trim_start().starts_with('{') {
+    if body.is_empty() {
         return Some(BodyFacts::default());
     }
+    check_depth(body).ok()?;
+    if !body.trim_start().starts_with('{') {
+        return serde_json::from_str::<IgnoredAny>(body).ok().map(|_| BodyFacts::default());
+    }
     let mut reader = serde_json::Deserializer::from_str(body);
-    reader.deserialize_map(Facts).ok()
+    let facts = reader.deserialize_map(Facts).ok()?;
+    reader.end().ok().map(|()| facts)
 }
 
 struct Facts;

@@ -184,7 +184,7 @@ fn receivers(raw: &str) -> Result<Receivers<'_>, MessageError> {
 }
 
 /// Counts the depth outside of strings; the parser's own bound does not hold for raw values.
-fn check_depth(text: &str) -> Result<(), MessageError> {
+pub(super) fn check_depth(text: &str) -> Result<(), MessageError> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_text {
@@ -212,7 +212,9 @@ fn check_depth(text: &str) -> Result<(), MessageError> {
 }
 
 /// Writes `{"id":…,"type":…,"from":…,"to":…,"body":…}` without a line end. The body is copied as it
-/// is; addresses hold no character that JSON escapes.
+/// is, but for line ends between its tokens; it must be one JSON value ([`super::body_facts`] says
+/// so), or what follows it becomes part of the message. Addresses hold no character that JSON
+/// escapes.
 pub fn write_json(out: &mut Vec<u8>, head: &Head<'_>, body: &[u8]) {
     out.extend_from_slice(b"{\"id\":");
     if head.id_is_number {
@@ -228,7 +230,10 @@ pub fn write_json(out: &mut Vec<u8>, head: &Head<'_>, body: &[u8]) {
     }
     if !body.is_empty() {
         out.extend_from_slice(b",\"body\":");
-        out.extend_from_slice(body);
+        // A line end can only be white space there: inside of a text JSON has it escaped.
+        out.extend(
+            body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }),
+        );
     }
     out.push(b'}');
 }
