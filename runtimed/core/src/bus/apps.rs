@@ -1,0 +1,99 @@
+//! Applications: what they may claim (CONTRACT §3), and how they come.
+
+use super::{LinkKind, Peer};
+use crate::core::Core;
+use crate::effect::Effect;
+use crate::input::LinkId;
+use crate::limits::{APP_NAME_BYTES, APPS_MAX, CLAIMS_PER_APP};
+use crate::ua::{Happened, Refusal, bounded};
+use protocol::address::Address;
+use protocol::reason::Reason;
+use std::sync::Arc;
+
+/// An application that wants in.
+pub(crate) struct Joining {
+    pub(crate) link: LinkId,
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) addresses: Vec<String>,
+}
+
+impl Core {
+    /// An application said hello.
+    pub(crate) fn app_joined(&mut self, joining: Joining) {
+        let link = joining.link;
+        match self.check_claims(&joining) {
+            Ok(addresses) => self.let_in(joining, &addresses),
+            Err(refusal) => {
+                let (reason, desc) = (refusal.reason, refusal.desc);
+                self.bus.out.push(Effect::Reject { link, reason, desc });
+            }
+        }
+    }
+
+    /// All or nothing.
+    fn check_claims(&self, joining: &Joining) -> Result<Vec<Address>, Refusal> {
+        if self.bus.stopping {
+            return Err(Refusal::new(Reason::Stopping, "the runtime is stopping"));
+        }
+        let apps = self.bus.links.values().filter(|link| link.is_app()).count();
+        if apps >= APPS_MAX || self.bus.links.contains_key(&joining.link) {
+            return Err(Refusal::new(Reason::Overloaded, "too many applications"));
+        }
+        if joining.addresses.len() > CLAIMS_PER_APP {
+            let text = format!("at most {CLAIMS_PER_APP} addresses a connection");
+            return Err(Refusal::new(Reason::TooManyAddresses, text));
+        }
+        let mut claimed: Vec<Address> = Vec::new();
+        for text in &joining.addresses {
+            let shown = bounded(text, 128);
+            let address = Address::parse(text)
+                .map_err(|e| Refusal::new(Reason::BadAddress, format!("{shown}: {e}")))?;
+            let claimable = address.class().is_claimable()
+                && address.host() == self.settings.domain
+                && !address.path().is_empty();
+            if !claimable {
+                let home = &self.settings.domain;
+                let text = format!(
+                    "{shown}: an application may claim hyperty and data-object addresses of {home} with a path"
+                );
+                return Err(Refusal::new(Reason::NotClaimable, text));
+            }
+            if !self.bus.names.is_free_for(address.as_str(), joining.uid) {
+                let text = format!("{shown} belongs to somebody else");
+                return Err(Refusal::new(Reason::AddressTaken, text));
+            }
+            if !claimed.contains(&address) {
+                claimed.push(address);
+            }
+        }
+        Ok(claimed)
+    }
+
+    fn let_in(&mut self, joining: Joining, claimed: &[Address]) {
+        let (link, uid) = (joining.link, joining.uid);
+        let name = bounded(&joining.name, APP_NAME_BYTES);
+        self.bus.add_link(link, LinkKind::App { name: name.clone(), uid });
+        for address in claimed {
+            self.bus.names.unreserve(address.as_str());
+            self.give(link, address.as_str());
+        }
+        let number = self.bus.next_serial();
+        let address = format!("{}/app/{number}", self.bus.runtime);
+        self.give(link, &address);
+        let addresses: Vec<String> = claimed.iter().map(ToString::to_string).collect();
+        let detail = format!("uid {uid}, {} addresses", addresses.len());
+        self.bus.out.push(Effect::Welcome { link, address, addresses });
+        let happened = Happened::new("app-joined", &name, &detail);
+        self.ua.event(self.bus.now, happened, &mut self.ua_out);
+    }
+
+    /// Makes a link the owner of an address.
+    pub(crate) fn give(&mut self, to: LinkId, address: &str) {
+        if let Some(link) = self.bus.links.get_mut(&to)
+            && self.bus.names.register(address, Peer::Link(to))
+        {
+            link.addresses.push(Arc::from(address));
+        }
+    }
+}

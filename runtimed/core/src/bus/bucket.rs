@@ -1,0 +1,52 @@
+//! A token bucket in whole milliseconds.
+
+use crate::input::Time;
+
+/// So many a second, and as many at once.
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    per_second: u32,
+    /// Thousandths of a token.
+    tokens: u64,
+    filled: Time,
+}
+
+impl Bucket {
+    /// Full.
+    pub(crate) fn new(per_second: u32, now: Time) -> Self {
+        Self { per_second, tokens: u64::from(per_second).saturating_mul(1_000), filled: now }
+    }
+
+    /// Takes one token, if there is one.
+    pub(crate) fn take(&mut self, now: Time) -> bool {
+        let rate = u64::from(self.per_second);
+        if now > self.filled {
+            let gained = now.0.saturating_sub(self.filled.0).saturating_mul(rate);
+            self.tokens = self.tokens.saturating_add(gained).min(rate.saturating_mul(1_000));
+            self.filled = now;
+        }
+        match self.tokens.checked_sub(1_000) {
+            Some(rest) => {
+                self.tokens = rest;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bucket;
+    use crate::input::Time;
+
+    #[test]
+    fn a_burst_is_taken_and_then_the_rate() {
+        let mut bucket = Bucket::new(10, Time(0));
+        assert_eq!((0..20).filter(|_| bucket.take(Time(0))).count(), 10);
+        assert!(!bucket.take(Time(99)));
+        assert!(bucket.take(Time(100)));
+        assert!(!bucket.take(Time(100)));
+        assert_eq!((0..20).filter(|_| bucket.take(Time(60_000))).count(), 10);
+    }
+}

@@ -1,0 +1,131 @@
+//! What operators see of the traffic: monitor rows, and refusals as coalesced events.
+
+use super::Peer;
+use crate::core::Core;
+use crate::effect::{Effect, ReplyTo};
+use crate::input::{Time, Token};
+use crate::limits::{EVENT_TEXT_BYTES, MONITOR_BODY_BYTES, MONITORS_MAX, REFUSED_EVENT_MS};
+use crate::ua::{Happened, Refusal, bounded};
+use protocol::control::{MonitorRow, Reply};
+use protocol::frame::{FrameRef, flags};
+use protocol::message::MessageType;
+use protocol::reason::Reason;
+use std::collections::BTreeMap;
+
+/// Operators that watch; each with or without bodies.
+#[derive(Debug, Default)]
+pub(crate) struct Watchers {
+    streams: BTreeMap<Token, bool>,
+}
+
+impl Watchers {
+    /// Whether anybody watches.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Adds one; false if there are too many.
+    pub(crate) fn add(&mut self, token: Token, bodies: bool) -> bool {
+        let free = self.streams.len() < MONITORS_MAX;
+        if free {
+            self.streams.insert(token, bodies);
+        }
+        free
+    }
+
+    /// Takes one out.
+    pub(crate) fn remove(&mut self, token: Token) {
+        self.streams.remove(&token);
+    }
+}
+
+/// Equal refusals of one link.
+#[derive(Debug)]
+pub(crate) struct Coalesced {
+    reason: Reason,
+    told: Time,
+    untold: u64,
+}
+
+impl Core {
+    /// Tells the watchers of a message. Call it only if there are any.
+    pub(crate) fn watch(&mut self, dir: &str, by: Peer, view: &FrameRef<'_>, outcome: &str) {
+        let link = self.peer_name(by);
+        let kind = MessageType::from_u8(view.header.mtype).map_or("unknown", MessageType::word);
+        let inline = !view.has(flags::BODY_FD) && view.body().len() <= MONITOR_BODY_BYTES;
+        let body = inline.then(|| String::from_utf8_lossy(view.body()).into_owned());
+        let row = MonitorRow {
+            time_ms: self.settings.epoch_ms.saturating_add(self.bus.now.0),
+            dir: dir.to_owned(),
+            link,
+            kind: kind.to_owned(),
+            id: view.id().to_owned(),
+            from: view.from().to_owned(),
+            to: view.to().to_owned(),
+            bytes: u64::try_from(view.header.len).unwrap_or(u64::MAX),
+            outcome: outcome.to_owned(),
+            body: None,
+        };
+        for (token, bodies) in &self.bus.watchers.streams {
+            let body = body.clone().filter(|_| *bodies);
+            let reply = Reply::Monitor(Box::new(MonitorRow { body, ..row.clone() }));
+            let (token, reply) = (*token, Box::new(reply));
+            self.bus.out.push(Effect::Reply { token, reply, to: ReplyTo::More });
+        }
+    }
+
+    /// The name of a peer for an operator.
+    pub(crate) fn peer_name(&self, peer: Peer) -> String {
+        match peer {
+            Peer::Core => "runtime".to_owned(),
+            Peer::Operator(token) => format!("ctl/{}", token.0),
+            Peer::Link(id) => match self.ua.bridge_of(id) {
+                Some(bridge) => bridge.key.to_string(),
+                None => self.bus.link_name(id),
+            },
+        }
+    }
+
+    /// Records a refusal, equal ones of a second as one.
+    pub(crate) fn refused_event(&mut self, by: Peer, view: &FrameRef<'_>, refusal: &Refusal) {
+        let Some(times) = self.coalesce(by, refusal.reason) else { return };
+        let text = |text: &str| bounded(text, EVENT_TEXT_BYTES);
+        let mut detail =
+            format!("{} -> {}: {}", text(view.from()), text(view.to()), text(&refusal.desc));
+        if times > 1 {
+            detail.push_str(&format!(" ({times} times)"));
+        }
+        self.record_refusal(by, refusal.reason, &detail);
+    }
+
+    /// Writes the event.
+    pub(crate) fn record_refusal(&mut self, by: Peer, reason: Reason, detail: &str) {
+        let event = if reason == Reason::Flood { "flood" } else { "refused" };
+        let name = self.peer_name(by);
+        let mut happened = Happened::new(event, &name, detail).reason(reason.token());
+        if let Peer::Link(id) = by
+            && let Some(super::LinkKind::Worker { sandbox }) =
+                self.bus.links.get(&id).map(|link| &link.kind)
+        {
+            happened = happened.sandbox(*sandbox);
+        }
+        self.ua.event(self.bus.now, happened, &mut self.ua_out);
+    }
+
+    /// How many refusals the event stands for; `None` if it is not time yet.
+    pub(crate) fn coalesce(&mut self, by: Peer, reason: Reason) -> Option<u64> {
+        let now = self.bus.now;
+        let Peer::Link(id) = by else { return Some(1) };
+        let link = self.bus.links.get_mut(&id)?;
+        let Some(known) = link.refused.iter_mut().find(|known| known.reason == reason) else {
+            link.refused.push(Coalesced { reason, told: now, untold: 0 });
+            return Some(1);
+        };
+        known.untold = known.untold.saturating_add(1);
+        if now.0.saturating_sub(known.told.0) < REFUSED_EVENT_MS {
+            return None;
+        }
+        known.told = now;
+        Some(std::mem::take(&mut known.untold))
+    }
+}

@@ -1,0 +1,181 @@
+//! The core: one input at a time in, effects out.
+
+mod operators;
+#[cfg(test)]
+mod tests;
+
+use crate::bus::apps::Joining;
+use crate::bus::counters::Counters;
+use crate::bus::{Bus, LinkKind, Peer};
+use crate::effect::Effect;
+use crate::input::{Input, LinkId, SandboxId, Time};
+use crate::settings::Settings;
+use crate::ua::{Refusal, Ua, UaInput, UaOut};
+use protocol::frame::Frame;
+use protocol::reason::Reason;
+
+/// MessageBus, Registry and RuntimeUA as one deterministic state machine.
+#[derive(Debug)]
+pub struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) bus: Bus,
+    pub(crate) ua: Ua,
+    /// What the RuntimeUA wants of the bus; carried out before an input ends.
+    pub(crate) ua_out: Vec<UaOut>,
+}
+
+impl Core {
+    /// A core that knows nobody yet.
+    pub fn new(settings: Settings) -> Self {
+        let (bus, ua) = (Bus::new(&settings), Ua::new(&settings));
+        Self { settings, bus, ua, ua_out: Vec::new() }
+    }
+
+    /// Takes one input and says what the shell is to do, in order.
+    pub fn handle(&mut self, now: Time, input: Input<'_>) -> Vec<Effect> {
+        let mut out = Vec::new();
+        self.handle_into(now, input, &mut out);
+        out
+    }
+
+    /// As [`Self::handle`], into a vector that is used again.
+    pub fn handle_into(&mut self, now: Time, input: Input<'_>, out: &mut Vec<Effect>) {
+        self.bus.now = self.bus.now.max(now);
+        std::mem::swap(&mut self.bus.out, out);
+        self.take(input);
+        self.pump();
+        std::mem::swap(&mut self.bus.out, out);
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let bus = [self.bus.pending.earliest(), self.bus.park.earliest()];
+        bus.into_iter().flatten().chain(self.ua.next_deadline()).min()
+    }
+
+    /// What became of all messages.
+    pub fn counters(&self) -> Counters {
+        Counters { queued: self.bus.queued(), ..self.bus.counters.clone() }
+    }
+
+    /// Requests that wait for a response, and messages that wait for a route.
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.bus.pending.len(), self.bus.park.frames())
+    }
+
+    /// Checks what must always hold; for the simulation.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn check(&self) -> Result<(), String> {
+        self.bus.check()
+    }
+
+    fn take(&mut self, input: Input<'_>) {
+        match input {
+            Input::Frame { link, frame } => self.on_frame(link, frame),
+            Input::Disposed { link, frames, bytes: _ } => self.bus.disposed(link, frames),
+            Input::AppJoined { link, name, uid, addresses } => {
+                self.app_joined(Joining { link, name, uid, addresses });
+            }
+            Input::AppLeft { link, unsent } => self.app_left(link, unsent),
+            Input::EdgeRefused { link, reason } => self.edge_refused(link, reason),
+            Input::Spawned { sandbox, link, pid, namespaces } => {
+                self.spawned(sandbox, link);
+                self.sandbox(UaInput::Spawned { sandbox, link, pid, namespaces });
+            }
+            Input::Exited { sandbox, exit, unsent } => {
+                self.exited(sandbox, UaInput::Exited { sandbox, exit }, unsent);
+            }
+            Input::SpawnFailed { sandbox, text } => {
+                self.exited(sandbox, UaInput::SpawnFailed { sandbox, text }, Vec::new());
+            }
+            Input::Confined { sandbox, report } => {
+                self.sandbox(UaInput::Confined { sandbox, report });
+            }
+            Input::Verified { sandbox, outcome } => {
+                self.sandbox(UaInput::Verified { sandbox, outcome });
+            }
+            Input::Ready { sandbox } => self.sandbox(UaInput::Ready { sandbox }),
+            Input::Ctl { sandbox, up, stream, code } => {
+                self.sandbox(UaInput::Ctl { sandbox, up, stream, code });
+            }
+            Input::Opened { sandbox, req, outcome } => {
+                self.sandbox(UaInput::Opened { sandbox, req, outcome });
+            }
+            Input::Violation { sandbox, text } => {
+                self.sandbox(UaInput::Violation { sandbox, text });
+            }
+            Input::Heartbeat { sandbox, answered } => {
+                self.sandbox(UaInput::Heartbeat { sandbox, answered });
+            }
+            Input::Operator { token, command, rss } => self.operator(token, command, &rss),
+            Input::OperatorGone { token } => {
+                self.bus.watchers.remove(token);
+                self.operator_gone(token);
+                self.ua.operator_gone(token);
+            }
+            Input::Tick => {
+                self.sweep();
+                self.sandbox(UaInput::Tick);
+            }
+            Input::Stop => {
+                self.stop_bus();
+                self.sandbox(UaInput::Stop);
+            }
+        }
+    }
+
+    /// Something about a sandbox: routes may change, so that remembered ones are void.
+    fn sandbox(&mut self, input: UaInput) {
+        self.bus.names.touch();
+        self.ua.sandbox_input(self.bus.now, input, &mut self.ua_out);
+    }
+
+    fn spawned(&mut self, sandbox: SandboxId, link: LinkId) {
+        self.bus.add_link(link, LinkKind::Worker { sandbox });
+        let address = self.ua.sandbox_address(sandbox);
+        self.give(link, address.as_str());
+    }
+
+    fn exited(&mut self, sandbox: SandboxId, input: UaInput, unsent: Vec<Frame>) {
+        let link = self.bus.sandboxes.get(&sandbox).copied();
+        if let Some(link) = link {
+            self.link_ended(link, unsent);
+        }
+        self.sandbox(input);
+        self.pump();
+        if let Some(link) = link {
+            let died = "the worker took the message and died before it answered";
+            self.finish(link, &Refusal::new(Reason::StubDied, died));
+        }
+    }
+
+    /// Something was refused before it was a message.
+    fn edge_refused(&mut self, link: LinkId, reason: Reason) {
+        let by = Peer::Link(link);
+        if let Some(times) = self.coalesce(by, reason) {
+            let detail = format!("refused at the edge ({times} times)");
+            self.record_refusal(by, reason, &detail);
+        }
+    }
+
+    /// Carries out what the RuntimeUA said, in order, until it says nothing more.
+    fn pump(&mut self) {
+        while !self.ua_out.is_empty() {
+            for out in std::mem::take(&mut self.ua_out) {
+                match out {
+                    UaOut::Effect(effect) => self.bus.out.push(effect),
+                    UaOut::Active { key, link, url } => self.active(&key, link, &url),
+                    UaOut::Failed { key, refusal } => self.failed(&key, &refusal),
+                    UaOut::Down { key, link, again, refusal } => {
+                        self.stub_down(&key, link, again, &refusal);
+                    }
+                    UaOut::Publish { resource, from, body } => {
+                        self.publish(resource.as_str(), from.as_str(), &body);
+                    }
+                }
+            }
+        }
+    }
+}

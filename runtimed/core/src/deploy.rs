@@ -1,0 +1,220 @@
+//! The deploy of a stub, step by step (seeds `deploy-protostub`, 22 steps, and `deploy-iwstub`, 24).
+//!
+//! ```text
+//! stage        seed steps       what happens here
+//! trigger      1–3              a message, an application or an operator asks; no stub is known
+//! sandbox      13–16 (IW 14–17) a fetch worker and a stub worker are spawned, confined, verified
+//! descriptor   4–5              the fetch worker reads the domain's catalogue
+//! policy       6 (IW 6–8)       constraints, grants, pins
+//! source       7–8              the fetch worker reads and decodes the code; it is hashed
+//! register     9–12             address, status listener
+//! assign       17–18            code and merged configuration go into the sandbox
+//! load         18               the code is evaluated
+//! activate     18               its entry is called
+//! listener     19 (IW 21)       the route leads to it; parked messages are released
+//! ```
+//!
+//! The sandbox is prepared while the descriptor is fetched; everything else is in the seeds' order.
+
+mod fetching;
+mod starting;
+
+use crate::input::{CodeHandle, Digest, SandboxId, Time};
+use crate::limits::{COMPONENTS_MAX, DEPLOY_MS, DEPLOYS_MAX, FAILED_MS};
+use crate::ua::component::{Component, State};
+use crate::ua::sandbox::Owner;
+use crate::ua::{Happened, Refusal, Ua, UaOut};
+use crate::effect::Effect;
+use protocol::address::RouteKey;
+use protocol::ctl::Role;
+use protocol::descriptor::Descriptor;
+use protocol::reason::Reason;
+use std::collections::{BTreeSet, VecDeque};
+
+/// One catalogue to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) base: String,
+    pub(crate) alternatives: Vec<String>,
+    pub(crate) names: Vec<String>,
+    pub(crate) sources: Vec<String>,
+    pub(crate) ca_pem: String,
+    pub(crate) private: bool,
+}
+
+/// A deploy or a restart under way.
+#[derive(Debug)]
+pub(crate) struct Deploy {
+    pub(crate) started: Time,
+    pub(crate) deadline: Time,
+    pub(crate) stage: &'static str,
+    /// Catalogues not yet asked.
+    pub(crate) sources: VecDeque<Source>,
+    pub(crate) source: Option<Source>,
+    pub(crate) source_deadline: Option<Time>,
+    pub(crate) fetch: Option<SandboxId>,
+    pub(crate) descriptor: Option<(Descriptor, String)>,
+    pub(crate) code: Option<(CodeHandle, Digest)>,
+    /// What the first catalogue answered: the error that the sender gets.
+    pub(crate) first_error: Option<Refusal>,
+    pub(crate) spawns: u8,
+    /// Whether the code was there already: a restart.
+    pub(crate) again: bool,
+    pub(crate) private_targets: BTreeSet<String>,
+}
+
+impl Deploy {
+    pub(crate) fn next_deadline(&self) -> Time {
+        self.source_deadline.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+
+    /// `host:port` that the fetch worker may reach now.
+    pub(crate) fn fetch_targets(&self) -> BTreeSet<String> {
+        let Some(source) = &self.source else { return BTreeSet::new() };
+        let origins = std::iter::once(&source.base).chain(&source.alternatives).chain(&source.sources);
+        origins.filter_map(|origin| fetching::target_of(origin)).collect()
+    }
+}
+
+impl Ua {
+    /// Starts a deploy, or starts again what is dormant.
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        cause: &str,
+        out: &mut Vec<UaOut>,
+    ) -> Result<(), Refusal> {
+        if self.stopping {
+            return Err(Refusal::new(Reason::Stopping, "the runtime is stopping"));
+        }
+        let deploying = self.components.values().filter(|c| c.state == State::Deploying).count();
+        if deploying >= DEPLOYS_MAX {
+            return Err(Refusal::new(Reason::Overloaded, "too many deploys at once").retry(1_000));
+        }
+        if !self.components.contains_key(key) {
+            self.make_room_for_component()?;
+            let url = self.allocate(key);
+            self.components.insert(key.clone(), Component::new(key.clone(), url, now));
+        }
+        let name = key.to_string();
+        self.event(now, Happened::new("deploy-started", &name, cause), out);
+        let again = self.components.get(key).is_some_and(|c| c.package.is_some());
+        let sources = if again { VecDeque::new() } else { self.sources_for(key) };
+        let stub = self.spawn(now, Role::Stub, Owner::Component(key.clone()), out);
+        let deadline = Time(now.0.saturating_add(DEPLOY_MS));
+        if let Some(component) = self.components.get_mut(key) {
+            component.state = State::Deploying;
+            component.retry_at = None;
+            component.stub = Some(stub);
+            component.last_used = now;
+            component.stages.clear();
+            component.stage("trigger", 0);
+            component.deploy = Some(Deploy {
+                started: now,
+                deadline,
+                stage: "trigger",
+                sources,
+                source: None,
+                source_deadline: None,
+                fetch: None,
+                descriptor: None,
+                code: None,
+                first_error: None,
+                spawns: 0,
+                again,
+                private_targets: BTreeSet::new(),
+            });
+        }
+        if !again {
+            self.next_source(now, key, out);
+        }
+        Ok(())
+    }
+
+    /// Forgets a failed component if the table is full: strangers choose the domains.
+    fn make_room_for_component(&mut self) -> Result<(), Refusal> {
+        if self.components.len() < COMPONENTS_MAX {
+            return Ok(());
+        }
+        let oldest = self
+            .components
+            .values()
+            .filter(|c| c.state == State::Failed && c.waiters.is_empty() && c.package.is_none())
+            .min_by_key(|c| c.last_used)
+            .map(|c| c.key.clone());
+        match oldest.and_then(|key| self.components.remove(&key)) {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(Reason::Overloaded, "too many components").retry(1_000)),
+        }
+    }
+
+    /// Records that a stage is reached.
+    pub(crate) fn stage(&mut self, now: Time, key: &RouteKey, stage: &'static str, detail: &str, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        let Some(deploy) = component.deploy.as_mut() else { return };
+        deploy.stage = stage;
+        let ms = now.0.saturating_sub(deploy.started.0);
+        component.stage(stage, ms);
+        let stub = component.stub;
+        let name = key.to_string();
+        let text = if detail.is_empty() { stage.to_owned() } else { format!("{stage}: {detail}") };
+        let mut what = Happened::new("deploy-stage", &name, &text);
+        what.sandbox = stub;
+        self.event(now, what, out);
+    }
+
+    /// The deploy failed: everything it started ends, everybody who waits is answered.
+    pub(crate) fn fail(&mut self, now: Time, key: &RouteKey, refusal: Refusal, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        let Some(deploy) = component.deploy.take() else { return };
+        let stage = refusal.stage.unwrap_or(deploy.stage);
+        let wait = FAILED_MS
+            .get(component.failures)
+            .or(FAILED_MS.last())
+            .copied()
+            .unwrap_or(1_000);
+        component.failures = component.failures.saturating_add(1);
+        let refusal = refusal.at(stage).retry(wait);
+        component.state = State::Failed;
+        component.status = "failed";
+        component.retry_at = Some(Time(now.0.saturating_add(wait)));
+        component.last_refusal = Some(refusal.clone());
+        component.last_error = Some(format!("{stage}: {}", refusal.desc));
+        component.stage("failed", now.0.saturating_sub(deploy.started.0));
+        let (stub, package) = (component.stub.take(), component.package.take());
+        let codes = deploy.code.map(|c| c.0).into_iter().chain(package.map(|p| p.code));
+        for code in codes.collect::<BTreeSet<_>>() {
+            out.push(UaOut::Effect(Effect::DropCode { code }));
+        }
+        for id in [stub, deploy.fetch].into_iter().flatten() {
+            self.condemn(id, "deploy-failed", "", out);
+        }
+        let name = key.to_string();
+        let detail = format!("{stage}: {}", refusal.desc);
+        let what = Happened::new("deploy-failed", &name, &detail).reason(refusal.reason.token());
+        self.event(now, what, out);
+        self.answer_waiters(key, Some(&refusal), out);
+        out.push(UaOut::Failed { key: key.clone(), refusal });
+    }
+
+    /// The deploy's own deadlines.
+    pub(crate) fn deploy_tick(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
+        let Some(deploy) = self.components.get(key).and_then(|c| c.deploy.as_ref()) else { return };
+        if deploy.source_deadline.is_some_and(|at| at <= now) {
+            let text = "the catalogue did not answer in time";
+            self.source_failed(now, key, Refusal::new(Reason::CatalogueSlow, text).at("descriptor"), out);
+        } else if deploy.deadline <= now {
+            let stage = deploy.stage;
+            let reason = match stage {
+                "assign" | "load" => Reason::Load,
+                "activate" => Reason::Activation,
+                "trigger" | "sandbox" => Reason::SandboxUnavailable,
+                _ => Reason::CatalogueSlow,
+            };
+            let first = deploy.first_error.clone();
+            let late = Refusal::new(reason, format!("the deploy took too long at stage {stage}")).at(stage);
+            self.fail(now, key, first.unwrap_or(late), out);
+        }
+    }
+}

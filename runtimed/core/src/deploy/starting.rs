@@ -1,0 +1,252 @@
+//! The sandbox's part of a deploy: confined, verified, assigned, loaded, activated.
+
+use crate::effect::{Attach, Effect};
+use crate::input::{LinkId, SandboxId, Time};
+use crate::limits::{LOAD_MS, SPAWN_TRIES, VERIFY_MS};
+use crate::ua::component::State;
+use crate::ua::sandbox::Owner;
+use crate::ua::{Bridge, Happened, Refusal, Ua, UaOut, bounded};
+use protocol::address::RouteKey;
+use protocol::ctl::{Assign, ConfinedReport, CtlDown, EngineKind, HostProfile, Role};
+use protocol::reason::Reason;
+
+impl Ua {
+    pub(crate) fn spawned(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        link: LinkId,
+        (pid, _namespaces): (i32, bool),
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else {
+            return out.push(UaOut::Effect(Effect::Kill { sandbox: id }));
+        };
+        sandbox.pid = Some(pid);
+        sandbox.link = Some(link);
+        self.links.insert(link, id);
+        if sandbox.condemned.is_some() {
+            return out.push(UaOut::Effect(Effect::Kill { sandbox: id }));
+        }
+        if let (Role::Stub, Some(key)) = (sandbox.role, self.key_of(id)) {
+            let wall = self.events.wall(now);
+            if let Some(component) = self.component(&key) {
+                component.started_at = Some(now);
+                component.log(wall, format!("started as pid {pid}"));
+            }
+        }
+    }
+
+    pub(crate) fn confined(&mut self, now: Time, id: SandboxId, report: &ConfinedReport, out: &mut Vec<UaOut>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        if sandbox.report.is_some() {
+            return self.condemn(id, "protocol", "confined twice", out);
+        }
+        sandbox.report = Some(ConfinedReport {
+            level: report.level,
+            layers: report.layers.iter().take(64).map(|layer| bounded(layer, 64)).collect(),
+            missing: report.missing.iter().take(64).map(|layer| bounded(layer, 256)).collect(),
+        });
+        sandbox.deadline = Some(Time(now.0.saturating_add(VERIFY_MS)));
+        out.push(UaOut::Effect(Effect::Verify { sandbox: id }));
+    }
+
+    pub(crate) fn verified(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        outcome: Result<Vec<String>, String>,
+        out: &mut Vec<UaOut>,
+    ) {
+        let minimum = self.settings.minimum;
+        let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.condemned.is_none()) else { return };
+        let Some(report) = sandbox.report.clone() else { return };
+        let (role, name) = (sandbox.role, name_of(&sandbox.owner));
+        let problem = match outcome {
+            Err(text) => Some(format!("the check from outside failed: {text}")),
+            // The net role is ours, and in the host's network on purpose.
+            Ok(_) if role != Role::Net && report.level < minimum => Some(format!(
+                "level {} is below the minimum {}: {}",
+                report.level.name(),
+                minimum.name(),
+                report.missing.join("; ")
+            )),
+            Ok(proof) => {
+                sandbox.proof = proof;
+                sandbox.verified = true;
+                None
+            }
+        };
+        if let Some(text) = problem {
+            let what = Happened::new("sandbox-refused", &name, &text).sandbox(id);
+            self.event(now, what.reason(Reason::SandboxRefused.token()), out);
+            let key = self.key_of(id);
+            self.condemn(id, "refused", &text, out);
+            if let Some(key) = key {
+                self.fail(now, &key, Refusal::new(Reason::SandboxRefused, text).at("sandbox"), out);
+            }
+            return;
+        }
+        let detail = format!("{}: {}", report.level.name(), report.layers.join(" "));
+        self.event(now, Happened::new("sandbox-proved", &name, &detail).sandbox(id), out);
+        self.usable(now, id, out);
+    }
+
+    pub(crate) fn ready(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        if sandbox.ready || sandbox.report.is_none() {
+            return self.condemn(id, "protocol", "hello before it was confined, or twice", out);
+        }
+        sandbox.ready = true;
+        self.usable(now, id, out);
+    }
+
+    /// Confined, verified and ready: code, a job or connections may come.
+    fn usable(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.is_usable()) else { return };
+        sandbox.deadline = None;
+        match (sandbox.role, self.key_of(id)) {
+            (Role::Net, _) => self.net_ready(id, out),
+            (Role::Fetch, Some(key)) => self.give_job(now, id, &key, out),
+            (Role::Stub, Some(key)) => {
+                self.stage(now, &key, "sandbox", "", out);
+                self.assign_when_ready(now, &key, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// Steps 17 and 18: once both the code and the sandbox are there.
+    pub(crate) fn assign_when_ready(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get(key) else { return };
+        let (Some(id), Some(package)) = (component.stub, component.package.as_ref()) else { return };
+        let usable = self.sandboxes.get(&id).is_some_and(|s| s.is_usable() && !s.assigned);
+        if component.deploy.is_none() || !usable {
+            return;
+        }
+        let window = package.descriptor.wants_window();
+        let assign = Assign {
+            component: component.url.to_string(),
+            runtime_url: self.runtime.to_string(),
+            config: merged(&package.descriptor.configuration, self.runtime.as_str()),
+            profile: if window { HostProfile::Window } else { HostProfile::Worker },
+            engine: EngineKind::Js,
+            ca_pem: self.domain_settings(key).ca_pem.clone(),
+            memory_bytes: self.settings.memory_bytes,
+            turn_ms: 2_000,
+            grants: package.grants.all(),
+        };
+        let bridge = Bridge {
+            key: key.clone(),
+            url: component.url.clone(),
+            sandbox: self.sandbox_address(id),
+        };
+        let code = package.code;
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            sandbox.assigned = true;
+            sandbox.bridge = Some(bridge);
+            sandbox.deadline = Some(Time(now.0.saturating_add(LOAD_MS)));
+        }
+        self.stage(now, key, "assign", "", out);
+        Self::send(id, CtlDown::Assign(Box::new(assign)), Attach::Code(code), out);
+    }
+
+    pub(crate) fn loaded(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
+        let Some(key) = self.starting(id) else { return };
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            sandbox.deadline = Some(Time(now.0.saturating_add(LOAD_MS)));
+        }
+        self.stage(now, &key, "load", "", out);
+    }
+
+    /// Step 19 (21): the route leads to it from now on.
+    pub(crate) fn activated(&mut self, now: Time, id: SandboxId, name: &str, out: &mut Vec<UaOut>) {
+        let Some(key) = self.starting(id) else {
+            return self.condemn(id, "protocol", "activated what was not assigned", out);
+        };
+        self.stage(now, &key, "activate", &bounded(name, 128), out);
+        self.stage(now, &key, "listener", "", out);
+        let heartbeat = self.settings.heartbeat_ms;
+        let link = self.sandboxes.get_mut(&id).and_then(|sandbox| {
+            sandbox.deadline = None;
+            sandbox.next_ping = Some(Time(now.0.saturating_add(heartbeat)));
+            sandbox.link
+        });
+        let Some(component) = self.components.get_mut(&key) else { return };
+        let deploy = component.deploy.take();
+        component.state = State::Active;
+        component.failures = 0;
+        component.retry_at = None;
+        component.active_since = Some(now);
+        component.last_used = now;
+        let url = component.url.clone();
+        // Its work is done; a fetch worker that does not end by itself is ended.
+        if let Some(fetch) = deploy.and_then(|deploy| deploy.fetch) {
+            self.condemn(fetch, "done", "", out);
+        }
+        if let Some(link) = link {
+            out.push(UaOut::Active { key: key.clone(), link, url });
+        }
+        self.answer_waiters(&key, None, out);
+        self.answer_live(&key, out);
+    }
+
+    pub(crate) fn deploy_failed(&mut self, now: Time, id: SandboxId, stage: &str, text: &str, out: &mut Vec<UaOut>) {
+        let Some(key) = self.starting(id) else {
+            return self.condemn(id, "protocol", "failed what was not assigned", out);
+        };
+        let (reason, stage) =
+            if stage == "load" { (Reason::Load, "load") } else { (Reason::Activation, "activate") };
+        self.fail(now, &key, Refusal::new(reason, bounded(text, 512)).at(stage), out);
+    }
+
+    /// A sandbox of a deploy is gone before it was the stub's turn to answer for it.
+    pub(crate) fn stub_lost(&mut self, now: Time, key: &RouteKey, assigned: bool, text: &str, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        component.stub = None;
+        let Some(deploy) = component.deploy.as_mut() else { return };
+        if assigned {
+            let activating = component.stages.iter().any(|(stage, _)| stage == "load");
+            let (reason, stage) = if activating {
+                (Reason::Activation, "activate")
+            } else {
+                (Reason::Load, "load")
+            };
+            return self.fail(now, key, Refusal::new(reason, format!("the sandbox ended: {text}")).at(stage), out);
+        }
+        deploy.spawns = deploy.spawns.saturating_add(1);
+        if deploy.spawns > SPAWN_TRIES {
+            let text = format!("no sandbox: {text}");
+            return self.fail(now, key, Refusal::new(Reason::SandboxUnavailable, text).at("sandbox"), out);
+        }
+        let id = self.spawn(now, Role::Stub, Owner::Component(key.clone()), out);
+        if let Some(component) = self.components.get_mut(key) {
+            component.stub = Some(id);
+        }
+    }
+
+    /// The key, if the sandbox is the assigned stub of a deploy under way.
+    fn starting(&self, id: SandboxId) -> Option<RouteKey> {
+        let key = self.key_of(id)?;
+        let component = self.components.get(&key)?;
+        let assigned = self.sandboxes.get(&id).is_some_and(|s| s.assigned && s.condemned.is_none());
+        (component.stub == Some(id) && component.deploy.is_some() && assigned).then_some(key)
+    }
+}
+
+fn name_of(owner: &Owner) -> String {
+    match owner {
+        Owner::Component(key) => key.to_string(),
+        Owner::Net => "net".to_owned(),
+    }
+}
+
+/// The descriptor's configuration with the runtime's address in it (seed `deploy-protostub`, 17).
+fn merged(configuration: &str, runtime: &str) -> String {
+    let mut value: serde_json::Value =
+        serde_json::from_str(configuration).unwrap_or_else(|_e| serde_json::json!({}));
+    if let Some(object) = value.as_object_mut() {
+        object.insert("runtimeURL".to_owned(), serde_json::json!(runtime));
+    }
+    value.to_string()
+}

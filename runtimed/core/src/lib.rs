@@ -1,0 +1,26 @@
+//! The core of `runtimed`, pure: MessageBus, Registry and RuntimeUA as one deterministic state
+//! machine. No clock, thread, file, socket or random source lives here; [`Core::handle`] takes an
+//! [`Input`] and the time, and returns [`Effect`]s for the shell to carry out in order.
+
+#![forbid(unsafe_code)]
+
+mod bus;
+mod core;
+mod deploy;
+mod effect;
+mod events;
+mod grants;
+mod input;
+pub mod limits;
+mod operator;
+mod registry;
+mod resolve;
+mod settings;
+mod supervise;
+mod ua;
+
+pub use crate::bus::counters::Counters;
+pub use crate::core::Core;
+pub use effect::{Attach, Effect, ReplyTo};
+pub use input::{CodeHandle, Digest, Exit, Input, LinkId, SandboxId, StreamHandle, Time, Token};
+pub use settings::{DomainSettings, Settings};

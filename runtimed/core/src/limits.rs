@@ -1,0 +1,105 @@
+//! Every bound of the core, each with its unit and the reason for its size.
+
+use protocol::limits::{WINDOW_BYTES, WINDOW_FRAMES};
+
+/// Frames an application may have waiting at its socket before senders get 503 `slow-consumer`.
+pub const EGRESS_APP_FRAMES: u32 = 1_024;
+/// Bytes of the same.
+pub const EGRESS_APP_BYTES: u64 = 1_048_576;
+/// Frames a worker may have unacknowledged: its window, and as many waiting behind it.
+pub const EGRESS_WORKER_FRAMES: u32 = WINDOW_FRAMES.saturating_add(EGRESS_APP_FRAMES);
+/// Bytes of the same.
+#[expect(clippy::as_conversions, reason = "u64::from is not const; u32 always fits")]
+pub const EGRESS_WORKER_BYTES: u64 = (WINDOW_BYTES as u64).saturating_add(EGRESS_APP_BYTES);
+/// Responses may fill a receiver to this many times its bound: else a slow requester would be
+/// taken for a failing responder. Past it the receiver is cut off.
+pub const EGRESS_RESPONSE_FACTOR: u32 = 2;
+/// Bytes that all receivers together may have waiting.
+pub const EGRESS_TOTAL_BYTES: u64 = 512 * 1_048_576;
+/// Bytes parked per route key.
+pub const PARK_KEY_BYTES: u64 = 1_048_576;
+/// Frames parked in all.
+pub const PARK_TOTAL_FRAMES: usize = 16_384;
+/// Bytes parked in all.
+pub const PARK_TOTAL_BYTES: u64 = 64 * 1_048_576;
+/// Requests that one link may have waiting for a response.
+pub const PENDING_PER_LINK: u32 = 8_192;
+/// Requests waiting in all.
+pub const PENDING_TOTAL: usize = 131_072;
+/// Provisional responses that one request may get.
+pub const PROVISIONAL_MAX: u8 = 32;
+/// Addresses that one application may claim.
+pub const CLAIMS_PER_APP: usize = 64;
+/// Addresses kept reserved for one user; past it the user's own oldest reservation goes.
+pub const RESERVED_PER_UID: usize = 65_536;
+/// Applications connected.
+pub const APPS_MAX: usize = 4_096;
+/// Bytes of the name that an application gives itself.
+pub const APP_NAME_BYTES: usize = 128;
+/// Resources that one link may be subscribed to.
+pub const SUBSCRIPTIONS_PER_LINK: u32 = 1_024;
+/// Subscribers of one resource.
+pub const SUBSCRIBERS_PER_RESOURCE: usize = 4_096;
+/// Resources in one `subscribe`.
+pub const RESOURCES_PER_SUBSCRIBE: usize = 64;
+/// Bytes of a body that a built-in reads.
+pub const BUILTIN_BODY_BYTES: usize = 65_536;
+/// Operators that watch the bus at the same time.
+pub const MONITORS_MAX: usize = 16;
+/// Bytes of a body that a monitor row shows.
+pub const MONITOR_BODY_BYTES: usize = 65_536;
+/// Bytes of `from`, `to` and other foreign text in an event.
+pub const EVENT_TEXT_BYTES: usize = 256;
+/// Frames a second that one worker may send, and the burst: above what an engine can say with
+/// sense, below what would starve the others.
+pub const WORKER_FRAMES_PER_SECOND: u32 = 250_000;
+/// Refusals a second (and burst) that are answered with their own reason; past it with 429.
+pub const WORKER_REFUSALS_PER_SECOND: u32 = 1_000;
+/// Milliseconds within which equal refusals of one link are one event.
+pub const REFUSED_EVENT_MS: u64 = 1_000;
+/// Milliseconds to which deadlines are rounded up, so that a sweep answers many.
+pub const DEADLINE_GRAIN_MS: u64 = 10;
+/// Milliseconds for one whole deploy, less than a requester waits.
+pub const DEPLOY_MS: u64 = 12_000;
+/// Milliseconds for one source of a catalogue entry.
+pub const SOURCE_MS: u64 = 4_000;
+/// Milliseconds for code to load and to activate, each.
+pub const LOAD_MS: u64 = 5_000;
+/// Milliseconds between the worker's word that it is confined and the end of the check from outside.
+pub const VERIFY_MS: u64 = 3_000;
+/// Milliseconds that a connection may take to be made.
+pub const CONNECT_MS: u32 = 4_000;
+/// Milliseconds that a component has to end by itself when asked to.
+pub const REMOVE_GRACE_MS: u64 = 2_000;
+/// Workers that may die before they read code, in one deploy.
+pub const SPAWN_TRIES: u8 = 3;
+/// Components kept, whatever their state; strangers choose the domains.
+pub const COMPONENTS_MAX: usize = 1_024;
+/// Deploys at the same time.
+pub const DEPLOYS_MAX: usize = 32;
+/// Connections that one sandbox may have open or be waiting for.
+pub const CONNECTIONS_PER_SANDBOX: u32 = 32;
+/// Connections waiting for the net role to be ready.
+pub const CONNECTIONS_WAITING: usize = 256;
+/// Events kept.
+pub const EVENTS_KEPT: usize = 10_000;
+/// Log lines kept per component.
+pub const LOG_LINES_KEPT: usize = 1_000;
+/// Deploy stages listed by `inspect`.
+pub const STAGES_KEPT: usize = 64;
+/// Unasked exits remembered per component.
+pub const EXITS_KEPT: usize = 64;
+/// Operators waiting for one deploy.
+pub const WAITERS_PER_COMPONENT: usize = 64;
+/// Operators following events or logs.
+pub const FOLLOWERS_MAX: usize = 64;
+/// Milliseconds a failed deploy is remembered: the first time, the second …; then the last.
+pub const FAILED_MS: &[u64] = &[1_000, 5_000, 30_000, 300_000];
+/// Milliseconds a quarantine lasts: the first time, the second …; then the last.
+pub const QUARANTINE_MS: &[u64] = &[30_000, 120_000, 600_000, 3_600_000];
+/// Milliseconds of being active after which a quarantine starts from the beginning again.
+pub const QUARANTINE_REARM_MS: u64 = 600_000;
+/// Milliseconds an operator's `deploy --wait` takes at most.
+pub const OPERATOR_WAIT_MS: u64 = 30_000;
+/// Heartbeats that may be missed in a row; one more ends the stub.
+pub const HEARTBEATS_MISSED_MAX: u8 = 1;

@@ -1,0 +1,144 @@
+//! The registry of stubs: their addresses, and what they say of themselves.
+
+use crate::settings::DomainSettings;
+use crate::ua::component::Component;
+use crate::ua::{Happened, Ua, UaOut};
+use crate::input::{SandboxId, Time};
+use protocol::address::{Address, RouteKey};
+use serde_json::{Value, json};
+
+/// The words of CONTRACT §7, from all spellings of all generations. `None`: no status.
+pub(crate) fn normalise(word: &str) -> Option<&'static str> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "created" | "deployed" | "deploying" => "created",
+        "in-progress" | "inprogress" | "in_progress" | "connecting" | "progress" => "in-progress",
+        "live" | "connected" => "live",
+        "disconnected" | "dead" | "closed" => "disconnected",
+        "failed" | "failure" | "deployment-failed" | "error" => "failed",
+        _ => return None,
+    })
+}
+
+impl Ua {
+    /// What the configuration says of a key: under its own name, else under its domain.
+    pub(crate) fn domain_settings(&self, key: &RouteKey) -> &DomainSettings {
+        static NOTHING: DomainSettings = DomainSettings {
+            catalogue: None,
+            private: false,
+            connect: Vec::new(),
+            sources: Vec::new(),
+            hosts: std::collections::BTreeMap::new(),
+            ca_pem: String::new(),
+            pin: false,
+        };
+        self.settings
+            .domains
+            .get(&key.to_string())
+            .or_else(|| self.settings.domains.get(key.domain()))
+            .unwrap_or(&NOTHING)
+    }
+
+    /// A new address for a component (seed `deploy-protostub`, step 10).
+    pub(crate) fn allocate(&mut self, key: &RouteKey) -> Address {
+        let guid = format!("{:016x}{:016x}", self.random(), self.random());
+        let text = match key {
+            RouteKey::Idp(domain) => format!("domain-idp://{domain}/stub/{guid}"),
+            RouteKey::Domain(domain) | RouteKey::Legacy { domain, .. } => {
+                format!("hyperty-runtime://{domain}/protostub/{guid}")
+            }
+        };
+        // A route key came out of an address, so that its domain is a proper host; only one of
+        // nearly the whole length could be pushed over the bound.
+        Address::parse(&text).unwrap_or_else(|_e| self.runtime.clone())
+    }
+
+    /// Address of a sandbox (CONTRACT §7).
+    pub(crate) fn sandbox_address(&self, id: SandboxId) -> Address {
+        self.runtime
+            .child("sandbox")
+            .and_then(|folder| folder.child(&id.0.to_string()))
+            .unwrap_or_else(|_e| self.runtime.clone())
+    }
+
+    /// A message to `<component>/status` from the component itself: recorded and published. False:
+    /// it is no status of the sender's own.
+    pub(crate) fn status_message(
+        &mut self,
+        now: Time,
+        from: &Address,
+        to: &Address,
+        body: &[u8],
+        out: &mut Vec<UaOut>,
+    ) -> bool {
+        let own = to.as_str().strip_suffix("/status").is_some_and(|url| url == from.as_str());
+        let Some(key) = self.components.values().find(|c| own && c.url == *from).map(|c| c.key.clone())
+        else {
+            return false;
+        };
+        let value: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(word) = value.get("value").and_then(Value::as_str).and_then(normalise) else {
+            return false;
+        };
+        let desc = value.get("desc").and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.set_status(now, &key, word, &desc, out);
+        true
+    }
+
+    /// Records a status and publishes it: as the component's own resource, and as a copy from the
+    /// runtime (`body.resource` names the component), as watchers of the original expect.
+    pub(crate) fn set_status(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        word: &'static str,
+        desc: &str,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        let changed = component.status != word;
+        component.status = word;
+        let (url, stub) = (component.url.clone(), component.stub);
+        if changed {
+            let name = key.to_string();
+            let detail = if desc.is_empty() { word.to_owned() } else { format!("{word}: {desc}") };
+            let mut what = Happened::new("stub-status", &name, &detail);
+            what.sandbox = stub;
+            self.event(now, what, out);
+        }
+        let mut body = json!({"value": word, "resource": url.as_str()});
+        if let (false, Some(object)) = (desc.is_empty(), body.as_object_mut()) {
+            object.insert("desc".to_owned(), json!(desc));
+        }
+        for (publisher, resource) in [(&url, url.child("status")), (&self.runtime, self.runtime.child("status"))] {
+            if let Ok(resource) = resource {
+                out.push(UaOut::Publish { resource, from: publisher.clone(), body: body.to_string() });
+            }
+        }
+        self.answer_live(key, out);
+    }
+
+    pub(crate) fn component(&mut self, key: &RouteKey) -> Option<&mut Component> {
+        self.components.get_mut(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normalise;
+
+    #[test]
+    fn words_of_all_generations_mean_five_things() {
+        for (word, meaning) in [
+            ("LIVE", Some("live")),
+            ("connected", Some("live")),
+            ("CREATED", Some("created")),
+            ("in-progress", Some("in-progress")),
+            ("Disconnected", Some("disconnected")),
+            ("deployment-failed", Some("failed")),
+            ("nonsense", None),
+            ("", None),
+        ] {
+            assert_eq!(normalise(word), meaning, "{word}");
+        }
+    }
+}

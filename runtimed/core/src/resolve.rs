@@ -1,0 +1,215 @@
+//! Where a message goes, and why: one decision, taken for each message and told by `resolve`.
+
+use crate::bus::{Bus, Peer};
+use crate::input::Time;
+use crate::settings::Settings;
+use crate::ua::{Refusal, StubRoute, Ua};
+use protocol::address::{Address, RouteKey, is_within};
+use protocol::control::{ResolveReply, ResolveStep};
+use protocol::reason::Reason;
+
+/// A part of the runtime that answers messages itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builtin {
+    /// `<runtime>/ua`: deploys and removes stubs.
+    Ua,
+    /// `<runtime>/subscriptions`: subscribes to local resources.
+    Subscriptions,
+    /// One that is known and does nothing yet.
+    Unbuilt,
+}
+
+/// Where a message goes.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Target {
+    /// To the owner of exactly this address.
+    Local(Peer),
+    /// To the runtime itself.
+    Builtin(Builtin),
+    /// To the subscribers of the sender's own resource.
+    Publication,
+    /// Through the stub of this key.
+    Stub(RouteKey, StubRoute),
+    /// Nowhere.
+    Refuse(Refusal),
+}
+
+/// What a decision is taken from.
+pub(crate) struct Resolver<'a> {
+    pub(crate) bus: &'a Bus,
+    pub(crate) ua: &'a Ua,
+    pub(crate) settings: &'a Settings,
+    /// Where each step is told, if somebody asked.
+    pub(crate) steps: Option<Vec<ResolveStep>>,
+}
+
+/// Last segment of a published resource.
+pub(crate) const STATUS: &str = "/status";
+
+const BUILTINS: &[(&str, Builtin)] = &[
+    ("ua", Builtin::Ua),
+    ("subscriptions", Builtin::Subscriptions),
+    ("registry", Builtin::Unbuilt),
+    ("registry/changes", Builtin::Unbuilt),
+    ("address-allocation", Builtin::Unbuilt),
+    ("object-allocation", Builtin::Unbuilt),
+    ("discovery", Builtin::Unbuilt),
+    ("policy", Builtin::Unbuilt),
+    ("pep", Builtin::Unbuilt),
+    ("identity", Builtin::Unbuilt),
+    ("idm", Builtin::Unbuilt),
+    ("sm", Builtin::Unbuilt),
+    ("status", Builtin::Unbuilt),
+    ("ctl", Builtin::Unbuilt),
+    ("", Builtin::Unbuilt),
+];
+
+fn refuse(reason: Reason, desc: impl Into<String>) -> Target {
+    Target::Refuse(Refusal::new(reason, desc))
+}
+
+impl Resolver<'_> {
+    fn note(&mut self, step: &str, key: &str, found: bool, detail: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            let (step, key) = (step.to_owned(), key.to_owned());
+            steps.push(ResolveStep { step, key, found, detail: detail() });
+        }
+    }
+
+    /// Decides for a canonical address. A worker (`by` a stub) reaches what is here and nothing
+    /// else: a message that came in through a bridge never makes us fetch and run code.
+    pub(crate) fn decide(&mut self, now: Time, by: Peer, to: &Address) -> Target {
+        let text = to.as_str();
+        match self.bus.names.owner(text) {
+            Some(owner @ (Peer::Link(_) | Peer::Operator(_))) => {
+                self.note("owner", text, true, || format!("owned by {}", self_name(owner)));
+                return Target::Local(owner);
+            }
+            Some(Peer::Core) | None => {
+                self.note("owner", text, false, || "nobody owns exactly this address".to_owned());
+            }
+        }
+        if let Some(target) = self.here(by, text) {
+            return target;
+        }
+        if self.bus.is_worker(by) {
+            self.note("sender", "worker", false, || "only applications cause a route".to_owned());
+            return refuse(Reason::NoRoute, "a stub reaches only what is connected here");
+        }
+        self.away(now, to)
+    }
+
+    /// Whether the sender owns it; a stub does before it is active, and so has its listener.
+    fn is_own(&self, by: Peer, text: &str) -> bool {
+        match (self.bus.names.owner_at_or_above(text), by) {
+            (_, Peer::Core) => false,
+            (Some(owner), _) => owner == by,
+            (None, Peer::Link(link)) => {
+                self.ua.bridge_of(link).is_some_and(|b| is_within(text, b.url.as_str()))
+            }
+            (None, Peer::Operator(_)) => false,
+        }
+    }
+
+    /// Addresses that are owned here.
+    fn here(&mut self, by: Peer, text: &str) -> Option<Target> {
+        if text.ends_with(STATUS) && self.is_own(by, text) {
+            self.note("resource", text, true, || "published to its subscribers".to_owned());
+            return Some(Target::Publication);
+        }
+        if let Some(name) = text.strip_prefix(&*self.bus.runtime)
+            && (name.is_empty() || name.starts_with('/'))
+        {
+            let name = name.trim_start_matches('/');
+            let built = BUILTINS.iter().find(|row| row.0 == name).map(|row| row.1);
+            self.note("built-in", text, built.is_some(), || "below the runtime".to_owned());
+            let missing = || refuse(Reason::UnknownAddress, "the runtime has no such address");
+            return Some(built.map_or_else(missing, Target::Builtin));
+        }
+        let owned = self.bus.names.owner_at_or_above(text).is_some();
+        self.note("owned here", text, owned, || "compared by whole segments".to_owned());
+        if owned {
+            return Some(refuse(Reason::UnknownAddress, "its owner is here and does not have it"));
+        }
+        let reserved = self.bus.names.is_reserved(text);
+        self.note("reserved", text, reserved, || "kept for an application that left".to_owned());
+        reserved.then(|| refuse(Reason::ReceiverGone, "the application that has it is gone"))
+    }
+
+    /// Addresses of other domains, and of the home domain's own stub.
+    fn away(&mut self, now: Time, to: &Address) -> Target {
+        let home = self.settings.domain.as_str();
+        let key = to.route_key(home);
+        let shown = key.as_ref().map_or_else(String::new, ToString::to_string);
+        self.note("route key", to.as_str(), key.is_some(), || format!("scheme {}", to.scheme()));
+        let Some(key) = key else {
+            return refuse(Reason::NoRoute, "no stub may serve addresses of this scheme");
+        };
+        if key.domain() == home {
+            let catalogue = self.settings.domains.get(home).and_then(|d| d.catalogue.as_ref());
+            let served = catalogue.is_some() && home != "localhost";
+            self.note("home domain", home, served, || "a stub only with a catalogue".to_owned());
+            if !served {
+                return refuse(Reason::UnknownAddress, "nobody in the home domain has it");
+            }
+        }
+        let route = self.ua.route(now, &key);
+        self.note("stub", &shown, matches!(route, StubRoute::Ready { .. }), || told(&route));
+        Target::Stub(key, route)
+    }
+}
+
+fn self_name(owner: Peer) -> String {
+    match owner {
+        Peer::Core => "the runtime".to_owned(),
+        Peer::Link(link) => format!("link {}", link.0),
+        Peer::Operator(_) => "an operator".to_owned(),
+    }
+}
+
+fn told(route: &StubRoute) -> String {
+    match route {
+        StubRoute::Ready { url, .. } => format!("active at {url}"),
+        StubRoute::Deploying => "is being started".to_owned(),
+        StubRoute::Refused(refusal) => refusal.desc.clone(),
+        StubRoute::Absent => "not there; a message starts it".to_owned(),
+    }
+}
+
+/// Explains where a message of an application would go.
+pub(crate) fn explain(mut resolver: Resolver<'_>, now: Time, text: &str) -> ResolveReply {
+    resolver.steps = Some(Vec::new());
+    let address = match Address::parse(text) {
+        Ok(address) => address,
+        Err(error) => {
+            resolver.note("address", text, false, || error.to_string());
+            return ResolveReply {
+                address: text.to_owned(),
+                steps: resolver.steps.unwrap_or_default(),
+                decision: "refuse".to_owned(),
+                reason: Some(Reason::BadAddress),
+            };
+        }
+    };
+    resolver.note("address", address.as_str(), true, || "canonical".to_owned());
+    let target = resolver.decide(now, Peer::Core, &address);
+    let (decision, reason) = match target {
+        Target::Local(Peer::Operator(_)) => ("refuse", Some(Reason::UnknownAddress)),
+        Target::Local(_)
+        | Target::Publication
+        | Target::Builtin(Builtin::Ua | Builtin::Subscriptions) => ("deliver", None),
+        Target::Builtin(Builtin::Unbuilt) => ("refuse", Some(Reason::NotImplemented)),
+        Target::Refuse(refusal) | Target::Stub(_, StubRoute::Refused(refusal)) => {
+            ("refuse", Some(refusal.reason))
+        }
+        Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
+        Target::Stub(_, StubRoute::Deploying) => ("park", None),
+        Target::Stub(_, StubRoute::Absent) => ("deploy", None),
+    };
+    ResolveReply {
+        address: address.to_string(),
+        steps: resolver.steps.unwrap_or_default(),
+        decision: decision.to_owned(),
+        reason,
+    }
+}

@@ -1,0 +1,89 @@
+//! What the configuration decides, as the core needs it.
+
+use protocol::ctl::Level;
+use std::collections::BTreeMap;
+
+/// Everything about one domain (CONTRACT §2).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DomainSettings {
+    /// Base address of its catalogue; `None` derives it from the name.
+    pub catalogue: Option<String>,
+    /// Plain http and ws, and exactly the non-public `host:port` named here, are allowed.
+    pub private: bool,
+    /// Further egress grants, `host:port`.
+    pub connect: Vec<String>,
+    /// Further origins that code and redirects may come from.
+    pub sources: Vec<String>,
+    /// Where a name is really found: `host:port` to `host:port`.
+    pub hosts: BTreeMap<String, String>,
+    /// PEM of a trust root, read by the shell.
+    pub ca_pem: String,
+    /// Only code with exactly this digest history (`integrity = "pin"`).
+    pub pin: bool,
+}
+
+/// The configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Address of this runtime, canonical.
+    pub runtime_url: String,
+    /// Home domain.
+    pub domain: String,
+    /// Version of the program.
+    pub version: String,
+    /// Pid of the daemon.
+    pub pid: u32,
+    /// Milliseconds since the epoch at `Time(0)`.
+    pub epoch_ms: u64,
+    /// Seed for jitter and generated identifiers.
+    pub seed: u64,
+    /// By domain, and by legacy key.
+    pub domains: BTreeMap<String, DomainSettings>,
+    /// Lowest level at which foreign code is run.
+    pub minimum: Level,
+    /// Bytes of a stub's heap.
+    pub memory_bytes: u64,
+    /// Milliseconds from spawn to ready.
+    pub start_timeout_ms: u64,
+    /// First delay after the immediate restart.
+    pub backoff_initial_ms: u64,
+    /// Longest delay.
+    pub backoff_max_ms: u64,
+    /// Unasked exits within the window that are still restarted.
+    pub max_restarts: u32,
+    /// The window.
+    pub window_ms: u64,
+    /// Between heartbeats.
+    pub heartbeat_ms: u64,
+    /// After which an unused stub is stopped.
+    pub idle_ms: u64,
+    /// Deadline of a request that does not say.
+    pub default_deadline_ms: u64,
+    /// Messages parked per route key.
+    pub parked_messages: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            runtime_url: "hyperty-runtime://localhost/runtime".to_owned(),
+            domain: "localhost".to_owned(),
+            version: String::new(),
+            pid: 0,
+            epoch_ms: 0,
+            seed: 1,
+            domains: BTreeMap::new(),
+            minimum: Level::Namespaces,
+            memory_bytes: 64 * 1_048_576,
+            start_timeout_ms: 3_000,
+            backoff_initial_ms: 200,
+            backoff_max_ms: 60_000,
+            max_restarts: 5,
+            window_ms: 60_000,
+            heartbeat_ms: 5_000,
+            idle_ms: 600_000,
+            default_deadline_ms: 15_000,
+            parked_messages: 256,
+        }
+    }
+}

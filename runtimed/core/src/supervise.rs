@@ -1,0 +1,368 @@
+//! Supervision: what the end of a process means, when a stub is started again, when it rests.
+//!
+//! ```text
+//! active ── dies unasked ─▶ backoff (first at once, then 200 ms ×4 ±20 %) ─▶ deploying ─▶ active
+//!                        └▶ quarantined, after more than max_restarts within the window
+//! active ── idle ─▶ stopping ─▶ dormant ── next message ─▶ deploying
+//! ```
+//!
+//! Silence alone never ends anything; two missed heartbeats do.
+
+use crate::effect::{Attach, Effect};
+use crate::input::{Exit, SandboxId, Time};
+use crate::limits::{EXITS_KEPT, HEARTBEATS_MISSED_MAX, QUARANTINE_MS, QUARANTINE_REARM_MS, REMOVE_GRACE_MS};
+use crate::ua::component::State;
+use crate::ua::sandbox::Sandbox;
+use crate::ua::{Happened, Refusal, Ua, UaOut};
+use protocol::address::RouteKey;
+use protocol::ctl::{CtlDown, Role};
+use protocol::reason::Reason;
+
+/// Names of signals that a process usually dies of.
+const fn signal_name(signal: i32) -> &'static str {
+    match signal {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => "a signal",
+    }
+}
+
+/// One word and one sentence.
+fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
+    let how = match exit {
+        Exit::Code(code) => format!("exit status {code}"),
+        Exit::Signal(signal) => format!("{} ({signal})", signal_name(signal)),
+        Exit::Unknown => "gone".to_owned(),
+    };
+    match (&sandbox.condemned, exit) {
+        (Some((why, text)), _) if text.is_empty() => (why, format!("{why}, {how}")),
+        (Some((why, text)), _) => (why, format!("{why}: {text}, {how}")),
+        (None, Exit::Code(0)) => ("clean", how),
+        (None, Exit::Code(code)) if code == i32::from(protocol::exit::PERMANENT) => {
+            ("incompatible", how)
+        }
+        (None, Exit::Code(_)) => ("exit-code", how),
+        (None, _) => ("crash", how),
+    }
+}
+
+impl Ua {
+    /// The spawner could not make it, or lost it.
+    pub(crate) fn lost(&mut self, now: Time, id: SandboxId, text: &str, out: &mut Vec<UaOut>) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        if sandbox.condemned.is_none() {
+            sandbox.condemned = Some(("unavailable", text.to_owned()));
+        }
+        self.exited(now, id, Exit::Unknown, out);
+    }
+
+    pub(crate) fn exited(&mut self, now: Time, id: SandboxId, exit: Exit, out: &mut Vec<UaOut>) {
+        let Some(sandbox) = self.sandboxes.remove(&id) else { return };
+        if let Some(link) = sandbox.link {
+            self.links.remove(&link);
+        }
+        let (why, text) = cause(&sandbox, exit);
+        self.forget_connections(id, out);
+        let key = match &sandbox.owner {
+            crate::ua::sandbox::Owner::Net => {
+                self.event(now, Happened::new("exited", "net", &text).sandbox(id).reason(why), out);
+                return self.net_gone(out);
+            }
+            crate::ua::sandbox::Owner::Component(key) => key.clone(),
+        };
+        if sandbox.role == Role::Fetch {
+            let current = self.components.get(&key).and_then(|c| c.deploy.as_ref()?.fetch) == Some(id);
+            if current {
+                self.fetch_lost(now, &key, &text, out);
+            }
+            return;
+        }
+        let name = key.to_string();
+        self.event(now, Happened::new("exited", &name, &text).sandbox(id).reason(why), out);
+        let wall = self.events.wall(now);
+        if let Some(component) = self.components.get_mut(&key).filter(|c| c.stub == Some(id)) {
+            component.log(wall, format!("ended: {text}"));
+            component.last_error = (why != "removed" && why != "clean").then(|| text.clone());
+            self.stub_exited(now, &key, &sandbox, (why, &text), out);
+        }
+    }
+
+    fn stub_exited(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        sandbox: &Sandbox,
+        (why, text): (&'static str, &str),
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        match component.state {
+            State::Deploying => {
+                let again = component.deploy.as_ref().is_some_and(|deploy| deploy.again);
+                if again && sandbox.assigned {
+                    component.stub = None;
+                    component.deploy = None;
+                    return self.unasked(now, key, sandbox, text, out);
+                }
+                self.stub_lost(now, key, sandbox.assigned, text, out);
+            }
+            State::Active => self.unasked(now, key, sandbox, text, out),
+            State::Stopping => self.asked(now, key, sandbox, why, out),
+            State::Backoff | State::Dormant | State::Quarantined | State::Failed => {
+                component.stub = None;
+            }
+        }
+    }
+
+    /// It died without being asked to.
+    fn unasked(&mut self, now: Time, key: &RouteKey, sandbox: &Sandbox, text: &str, out: &mut Vec<UaOut>) {
+        let asked = sandbox.condemned.as_ref().is_some_and(|(why, _)| *why == "operator");
+        let window_start = now.0.saturating_sub(self.settings.window_ms);
+        let jitter = self.random() % 401;
+        let settings = self.settings.clone();
+        let Some(component) = self.components.get_mut(key) else { return };
+        component.stub = None;
+        if component.active_since.is_some_and(|at| now.0.saturating_sub(at.0) >= QUARANTINE_REARM_MS) {
+            component.quarantines = 0;
+        }
+        component.active_since = None;
+        if !asked {
+            component.exits.push_back(now);
+        }
+        while component.exits.front().is_some_and(|at| at.0 < window_start) || component.exits.len() > EXITS_KEPT {
+            component.exits.pop_front();
+        }
+        let unasked = u32::try_from(component.exits.len()).unwrap_or(u32::MAX);
+        let (refusal, again, event, detail) = if unasked > settings.max_restarts {
+            let ms = QUARANTINE_MS.get(component.quarantines).or(QUARANTINE_MS.last()).copied().unwrap_or(30_000);
+            component.quarantines = component.quarantines.saturating_add(1);
+            component.state = State::Quarantined;
+            component.retry_at = Some(Time(now.0.saturating_add(ms)));
+            let detail = format!("{unasked} exits within the window; rests for {} s", ms / 1_000);
+            (component.refusal(now), false, "quarantined", detail)
+        } else {
+            let ms = delay(unasked, settings.backoff_initial_ms, settings.backoff_max_ms, jitter);
+            component.state = State::Backoff;
+            component.restarts = component.restarts.saturating_add(1);
+            component.retry_at = Some(Time(now.0.saturating_add(ms)));
+            let died = Refusal::new(Reason::StubDied, format!("the stub of {key} died: {text}"));
+            (died, true, "restart-scheduled", format!("in {ms} ms"))
+        };
+        let name = key.to_string();
+        self.event(now, Happened::new(event, &name, &detail), out);
+        let status = if again { "disconnected" } else { "failed" };
+        self.set_status(now, key, status, text, out);
+        if !again {
+            self.answer_waiters(key, Some(&refusal), out);
+        }
+        if let Some(link) = sandbox.link {
+            out.push(UaOut::Down { key: key.clone(), link, again, refusal: refusal.clone() });
+        }
+        if !again {
+            out.push(UaOut::Failed { key: key.clone(), refusal });
+        }
+    }
+
+    /// It ended because it was told to.
+    fn asked(&mut self, now: Time, key: &RouteKey, sandbox: &Sandbox, why: &str, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        component.stub = None;
+        component.active_since = None;
+        let (again, forget) = (component.restart_after_stop, component.forget_after_stop);
+        component.restart_after_stop = false;
+        component.state = State::Dormant;
+        component.retry_at = None;
+        let refusal = if self.stopping {
+            Refusal::new(Reason::Stopping, "the runtime is stopping")
+        } else {
+            Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"))
+        };
+        if why != "idle" {
+            self.set_status(now, key, "disconnected", "removed", out);
+        }
+        if let Some(link) = sandbox.link {
+            out.push(UaOut::Down { key: key.clone(), link, again: again || why == "idle", refusal: refusal.clone() });
+        }
+        if again {
+            if let Some(component) = self.components.get_mut(key) {
+                component.restarts = component.restarts.saturating_add(1);
+            }
+            if let Err(refusal) = self.start(now, key, "restart by the operator", out) {
+                out.push(UaOut::Failed { key: key.clone(), refusal });
+            }
+        } else if forget {
+            self.forget(key, out);
+            out.push(UaOut::Failed { key: key.clone(), refusal });
+        }
+    }
+
+    /// Removes a component that has no process.
+    pub(crate) fn forget(&mut self, key: &RouteKey, out: &mut Vec<UaOut>) {
+        let removed = Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"));
+        self.answer_waiters(key, Some(&removed), out);
+        if let Some(package) = self.components.remove(key).and_then(|c| c.package) {
+            out.push(UaOut::Effect(Effect::DropCode { code: package.code }));
+        }
+    }
+
+    /// Asks a component to end; it is killed if it does not.
+    pub(crate) fn remove(&mut self, now: Time, key: &RouteKey, why: &'static str, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get_mut(key) else { return };
+        component.state = State::Stopping;
+        let (stub, deploy) = (component.stub, component.deploy.take());
+        if let Some(fetch) = deploy.and_then(|deploy| deploy.fetch) {
+            self.condemn(fetch, "removed", "", out);
+        }
+        let Some(id) = stub else { return };
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        sandbox.condemned.get_or_insert((why, String::new()));
+        if sandbox.assigned {
+            sandbox.deadline = Some(Time(now.0.saturating_add(REMOVE_GRACE_MS)));
+            let grace_ms = u32::try_from(REMOVE_GRACE_MS).unwrap_or(u32::MAX);
+            Self::send(id, CtlDown::Remove { grace_ms }, Attach::None, out);
+        } else {
+            out.push(UaOut::Effect(Effect::Kill { sandbox: id }));
+        }
+    }
+
+    pub(crate) fn heartbeat(&mut self, now: Time, id: SandboxId, answered: bool, out: &mut Vec<UaOut>) {
+        let heartbeat = self.settings.heartbeat_ms;
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        if answered {
+            sandbox.missed = 0;
+        } else {
+            sandbox.missed = sandbox.missed.saturating_add(1);
+        }
+        if sandbox.missed > HEARTBEATS_MISSED_MAX {
+            return self.condemn(id, "hang", "two heartbeats were not answered", out);
+        }
+        let wait = if answered { heartbeat } else { 0 };
+        sandbox.next_ping = Some(Time(now.0.saturating_add(wait)));
+    }
+
+    pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<UaOut>) {
+        let due: Vec<SandboxId> = self
+            .sandboxes
+            .iter()
+            .filter(|(_, sandbox)| sandbox.next_deadline().is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.sandbox_tick(now, id, out);
+        }
+        let keys: Vec<RouteKey> = self
+            .components
+            .values()
+            .filter(|c| c.next_deadline(&self.settings).is_some_and(|at| at <= now))
+            .map(|c| c.key.clone())
+            .collect();
+        for key in keys {
+            self.component_tick(now, &key, out);
+        }
+    }
+
+    fn sandbox_tick(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
+        let heartbeat = self.settings.heartbeat_ms;
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        if sandbox.deadline.is_some_and(|at| at <= now) {
+            let text = match (sandbox.assigned, sandbox.report.is_some()) {
+                (false, false) => "it was not confined in time",
+                (false, true) => "it was not ready in time",
+                (true, _) => "it did not load, activate or end in time",
+            };
+            return self.condemn(id, "timeout", text, out);
+        }
+        if sandbox.next_ping.is_some_and(|at| at <= now) {
+            sandbox.next_ping = None;
+            out.push(UaOut::Effect(Effect::Ping { sandbox: id, within_ms: heartbeat }));
+        }
+    }
+
+    fn component_tick(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
+        self.expire_waiters(now, key, out);
+        let idle_ms = self.settings.idle_ms;
+        let Some(component) = self.components.get_mut(key) else { return };
+        match component.state {
+            State::Deploying => self.deploy_tick(now, key, out),
+            State::Backoff if component.retry_at.is_some_and(|at| at <= now) => {
+                if let Err(refusal) = self.start(now, key, "restart", out) {
+                    // Too many deploys at once: it is not the stub's fault, and it is tried again.
+                    let wait = refusal.retry_after_ms.unwrap_or(1_000);
+                    if let Some(component) = self.components.get_mut(key) {
+                        component.retry_at = Some(Time(now.0.saturating_add(wait)));
+                    }
+                }
+            }
+            State::Quarantined if component.retry_at.is_some_and(|at| at <= now) => {
+                component.state = State::Dormant;
+                component.retry_at = None;
+                component.exits.clear();
+            }
+            State::Active if now.0.saturating_sub(component.last_used.0) >= idle_ms => {
+                let streams = component.stub.and_then(|id| self.sandboxes.get(&id)).map_or(0, |s| s.streams);
+                if streams > 0 {
+                    component.last_used = now;
+                } else {
+                    self.remove(now, key, "idle", out);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn stop(&mut self, now: Time, out: &mut Vec<UaOut>) {
+        self.stopping = true;
+        let keys: Vec<RouteKey> = self.components.keys().cloned().collect();
+        for key in keys {
+            if self.components.get(&key).is_some_and(|c| c.stub.is_some() || c.deploy.is_some()) {
+                self.remove(now, &key, "removed", out);
+            }
+        }
+        let others: Vec<SandboxId> = self
+            .sandboxes
+            .iter()
+            .filter(|(_, s)| s.role != Role::Stub)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in others {
+            self.condemn(id, "removed", "", out);
+        }
+    }
+
+    pub(crate) fn check_stopped(&mut self, out: &mut Vec<UaOut>) {
+        if self.stopping && !self.stopped && self.sandboxes.is_empty() {
+            self.stopped = true;
+            out.push(UaOut::Effect(Effect::Stopped));
+        }
+    }
+}
+
+/// Milliseconds before the restart after the `exits`th exit; `jitter` is 0 to 400 thousandths.
+fn delay(exits: u32, initial_ms: u64, max_ms: u64, jitter: u64) -> u64 {
+    if exits <= 1 {
+        return 0;
+    }
+    let grown = 4_u64.saturating_pow(exits.saturating_sub(2)).saturating_mul(initial_ms).min(max_ms);
+    grown.saturating_mul(800_u64.saturating_add(jitter)) / 1_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::delay;
+
+    #[test]
+    fn the_first_restart_is_at_once_then_four_times_longer_each_up_to_the_maximum() {
+        let middle = |exits| delay(exits, 200, 60_000, 200);
+        assert_eq!([1, 2, 3, 4, 5, 6, 7].map(middle), [0, 200, 800, 3_200, 12_800, 51_200, 60_000]);
+        assert_eq!((delay(2, 200, 60_000, 0), delay(2, 200, 60_000, 400)), (160, 240));
+        assert_eq!(delay(u32::MAX, 200, 60_000, 400), 72_000);
+    }
+}

@@ -1,0 +1,434 @@
+//! RuntimeUA, Registry and Supervisor: everything about components and their sandboxes.
+//!
+//! Half of the core: the bus asks [`Ua::route`] and [`Ua::stub_for`], feeds it what the shell says
+//! of sandboxes, and carries out what it says in [`UaOut`].
+
+pub(crate) mod component;
+mod connect;
+
+pub(crate) use connect::Way;
+pub(crate) mod sandbox;
+#[cfg(test)]
+mod tests;
+
+use crate::effect::{Attach, Effect};
+use crate::events::Events;
+use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle, Time, Token};
+use crate::settings::Settings;
+use component::{Component, State};
+use protocol::address::{Address, RouteKey};
+use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
+use protocol::reason::Reason;
+use sandbox::{Owner, Sandbox};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Why a message does not reach its domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// Token and code.
+    pub(crate) reason: Reason,
+    /// Stage of the deploy, if it was one.
+    pub(crate) stage: Option<&'static str>,
+    /// One sentence.
+    pub(crate) desc: String,
+    /// Milliseconds until it makes sense to try again.
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    pub(crate) fn new(reason: Reason, desc: impl Into<String>) -> Self {
+        Self { reason, stage: None, desc: desc.into(), retry_after_ms: None }
+    }
+
+    pub(crate) fn at(mut self, stage: &'static str) -> Self {
+        self.stage = Some(stage);
+        self
+    }
+
+    pub(crate) fn retry(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms.max(1));
+        self
+    }
+}
+
+/// Where a route key leads now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StubRoute {
+    /// To this link.
+    Ready {
+        /// Of the worker.
+        link: LinkId,
+        /// Of the component.
+        url: Address,
+    },
+    /// To a stub that is being started: park.
+    Deploying,
+    /// Nowhere, and why.
+    Refused(Refusal),
+    /// Nowhere yet: a message would start a deploy.
+    Absent,
+}
+
+/// A worker that speaks for remote addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bridge {
+    /// What it serves.
+    pub(crate) key: RouteKey,
+    /// Address of the component.
+    pub(crate) url: Address,
+    /// Address of its sandbox.
+    pub(crate) sandbox: Address,
+}
+
+/// What the other half is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum UaOut {
+    /// Hand it to the shell.
+    Effect(Effect),
+    /// The route leads to this link: release what is parked, in order.
+    Active {
+        /// Which route.
+        key: RouteKey,
+        /// To where.
+        link: LinkId,
+        /// Of the component.
+        url: Address,
+    },
+    /// The deploy failed: answer what is parked.
+    Failed {
+        /// Which route.
+        key: RouteKey,
+        /// With this.
+        refusal: Refusal,
+    },
+    /// The link is gone. What it took and did not answer is answered 503 `stub-died`; what it never
+    /// took waits if it will come `again`, else it is answered with `refusal`.
+    Down {
+        /// Which route.
+        key: RouteKey,
+        /// Whose.
+        link: LinkId,
+        /// Whether the stub is started again.
+        again: bool,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Give a copy of this update to the subscribers of `resource`.
+    Publish {
+        /// The resource.
+        resource: Address,
+        /// The publisher.
+        from: Address,
+        /// JSON text.
+        body: String,
+    },
+}
+
+/// What the shell says of sandboxes (see [`crate::Input`]).
+#[derive(Debug)]
+pub(crate) enum UaInput {
+    Spawned { sandbox: SandboxId, link: LinkId, pid: i32, namespaces: bool },
+    SpawnFailed { sandbox: SandboxId, text: String },
+    Confined { sandbox: SandboxId, report: ConfinedReport },
+    Verified { sandbox: SandboxId, outcome: Result<Vec<String>, String> },
+    Ready { sandbox: SandboxId },
+    Ctl { sandbox: SandboxId, up: CtlUp, stream: Option<StreamHandle>, code: Option<(CodeHandle, Digest)> },
+    Opened { sandbox: SandboxId, req: u32, outcome: Result<StreamHandle, (ConnectError, String)> },
+    Violation { sandbox: SandboxId, text: String },
+    Heartbeat { sandbox: SandboxId, answered: bool },
+    Exited { sandbox: SandboxId, exit: Exit },
+    Tick,
+    Stop,
+}
+
+/// Components, their sandboxes, and what they are doing.
+#[derive(Debug)]
+pub(crate) struct Ua {
+    pub(crate) settings: Settings,
+    pub(crate) runtime: Address,
+    pub(crate) components: BTreeMap<RouteKey, Component>,
+    pub(crate) sandboxes: BTreeMap<SandboxId, Sandbox>,
+    pub(crate) links: BTreeMap<LinkId, SandboxId>,
+    pub(crate) events: Events,
+    pub(crate) net: connect::Net,
+    pub(crate) stopping: bool,
+    pub(crate) stopped: bool,
+    pub(crate) followers: VecDeque<crate::operator::Follower>,
+    next_sandbox: u32,
+    random: u64,
+}
+
+impl Ua {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        // A runtime address that does not parse is a mistake of the shell; the fallback parses.
+        let runtime = Address::parse(&settings.runtime_url)
+            .or_else(|_e| Address::parse("hyperty-runtime://localhost/runtime"));
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => unreachable!("a constant address: {error}"),
+        };
+        Self {
+            runtime,
+            components: BTreeMap::new(),
+            sandboxes: BTreeMap::new(),
+            links: BTreeMap::new(),
+            events: Events::new(settings.epoch_ms),
+            net: connect::Net::default(),
+            stopping: false,
+            stopped: false,
+            followers: VecDeque::new(),
+            next_sandbox: 1,
+            random: settings.seed,
+            settings: settings.clone(),
+        }
+    }
+
+    /// Where the key leads now; changes nothing.
+    pub(crate) fn route(&self, now: Time, key: &RouteKey) -> StubRoute {
+        if self.stopping {
+            return StubRoute::Refused(Refusal::new(Reason::Stopping, "the runtime is stopping"));
+        }
+        let Some(component) = self.components.get(key) else {
+            return if key.domain() == "localhost" {
+                let text = "no stub serves the domain localhost";
+                StubRoute::Refused(Refusal::new(Reason::NoRoute, text))
+            } else {
+                StubRoute::Absent
+            };
+        };
+        match component.state {
+            State::Active => match component.stub.and_then(|id| self.sandboxes.get(&id)?.link) {
+                Some(link) => StubRoute::Ready { link, url: component.url.clone() },
+                None => StubRoute::Deploying,
+            },
+            State::Deploying | State::Backoff => StubRoute::Deploying,
+            State::Stopping if component.restart_after_stop => StubRoute::Deploying,
+            State::Dormant => StubRoute::Absent,
+            State::Failed if component.retry_at.is_none_or(|at| at <= now) => StubRoute::Absent,
+            State::Quarantined | State::Failed | State::Stopping => {
+                StubRoute::Refused(component.refusal(now))
+            }
+        }
+    }
+
+    /// As [`Ua::route`], but starts what is absent.
+    pub(crate) fn stub_for(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        cause: &str,
+        out: &mut Vec<UaOut>,
+    ) -> StubRoute {
+        match self.route(now, key) {
+            StubRoute::Absent => match self.start(now, key, cause, out) {
+                Ok(()) => StubRoute::Deploying,
+                Err(refusal) => StubRoute::Refused(refusal),
+            },
+            other => other,
+        }
+    }
+
+    /// What a worker's link may speak for.
+    pub(crate) fn bridge_of(&self, link: LinkId) -> Option<&Bridge> {
+        let sandbox = self.sandboxes.get(self.links.get(&link)?)?;
+        sandbox.bridge.as_ref()
+    }
+
+    /// A message passed: the component is not idle.
+    pub(crate) fn used(&mut self, now: Time, key: &RouteKey) {
+        if let Some(component) = self.components.get_mut(key) {
+            component.last_used = now;
+        }
+    }
+
+    /// What the shell says.
+    pub(crate) fn sandbox_input(&mut self, now: Time, input: UaInput, out: &mut Vec<UaOut>) {
+        match input {
+            UaInput::Spawned { sandbox, link, pid, namespaces } => {
+                self.spawned(now, sandbox, link, (pid, namespaces), out);
+            }
+            UaInput::SpawnFailed { sandbox, text } => {
+                self.lost(now, sandbox, &format!("no process: {text}"), out);
+            }
+            UaInput::Confined { sandbox, report } => self.confined(now, sandbox, &report, out),
+            UaInput::Verified { sandbox, outcome } => self.verified(now, sandbox, outcome, out),
+            UaInput::Ready { sandbox } => self.ready(now, sandbox, out),
+            UaInput::Ctl { sandbox, up, stream, code } => {
+                self.ctl(now, sandbox, up, (stream, code), out);
+            }
+            UaInput::Opened { sandbox, req, outcome } => {
+                self.give_stream(sandbox, req, outcome, out);
+            }
+            UaInput::Violation { sandbox, text } => {
+                self.condemn(sandbox, "protocol", &text, out);
+            }
+            UaInput::Heartbeat { sandbox, answered } => {
+                self.heartbeat(now, sandbox, answered, out);
+            }
+            UaInput::Exited { sandbox, exit } => self.exited(now, sandbox, exit, out),
+            UaInput::Tick => self.tick(now, out),
+            UaInput::Stop => self.stop(now, out),
+        }
+        self.check_stopped(out);
+    }
+
+    fn ctl(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        up: CtlUp,
+        (stream, code): (Option<StreamHandle>, Option<(CodeHandle, Digest)>),
+        out: &mut Vec<UaOut>,
+    ) {
+        let drop_code = |out: &mut Vec<UaOut>| {
+            if let Some((code, _)) = code {
+                out.push(UaOut::Effect(Effect::DropCode { code }));
+            }
+        };
+        let Some(role) = self.sandboxes.get(&id).map(|sandbox| sandbox.role) else {
+            drop_code(out);
+            return;
+        };
+        if !matches!(up, CtlUp::Source { .. }) {
+            drop_code(out);
+        }
+        match (up, role) {
+            (CtlUp::Connect { req, target }, Role::Fetch | Role::Stub) => {
+                self.connect(now, id, req, target, out);
+            }
+            (CtlUp::Closed { .. }, Role::Fetch | Role::Stub) => {
+                if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+                    sandbox.streams = sandbox.streams.saturating_sub(1);
+                }
+            }
+            (CtlUp::NetResult { req, error }, Role::Net) => self.net_result(req, error, stream, out),
+            (CtlUp::Log { level, text }, _) => self.log_line(now, id, level, &text, out),
+            (CtlUp::Fetched { origin, descriptor }, Role::Fetch) => {
+                self.fetched(now, id, &origin, *descriptor, out);
+            }
+            (CtlUp::Source { origin, .. }, Role::Fetch) => self.source(now, id, &origin, code, out),
+            (CtlUp::FetchFailed { error, text }, Role::Fetch) => {
+                self.fetch_failed(now, id, error, &text, out);
+            }
+            (CtlUp::Loaded, Role::Stub) => self.loaded(now, id, out),
+            (CtlUp::Activated { name }, Role::Stub) => self.activated(now, id, &name, out),
+            (CtlUp::DeployFailed { stage, text }, Role::Stub) => {
+                self.deploy_failed(now, id, &stage, &text, out);
+            }
+            (CtlUp::Removed, Role::Stub) => {}
+            (other, role) => {
+                let text = format!("a {} worker said {other:?}", role.name());
+                self.condemn(id, "protocol", &bounded(&text, 256), out);
+            }
+        }
+    }
+
+    /// Asks for a new process; it has its number at once.
+    pub(crate) fn spawn(&mut self, now: Time, role: Role, owner: Owner, out: &mut Vec<UaOut>) -> SandboxId {
+        let sandbox = SandboxId(self.next_sandbox);
+        self.next_sandbox = self.next_sandbox.saturating_add(1);
+        let name = match &owner {
+            Owner::Component(key) => key.to_string(),
+            Owner::Net => "net".to_owned(),
+        };
+        let deadline = now.0.saturating_add(self.settings.start_timeout_ms);
+        self.sandboxes.insert(sandbox, Sandbox::new(role, owner, Time(deadline)));
+        out.push(UaOut::Effect(Effect::Spawn { sandbox, role, name }));
+        sandbox
+    }
+
+    pub(crate) fn send(id: SandboxId, down: CtlDown, attach: Attach, out: &mut Vec<UaOut>) {
+        out.push(UaOut::Effect(Effect::Ctl { sandbox: id, down, attach }));
+    }
+
+    /// Ends a sandbox; why is told when it has ended.
+    pub(crate) fn condemn(&mut self, id: SandboxId, why: &'static str, text: &str, out: &mut Vec<UaOut>) {
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            if sandbox.condemned.is_none() {
+                sandbox.condemned = Some((why, bounded(text, 256)));
+            }
+            sandbox.deadline = None;
+            out.push(UaOut::Effect(Effect::Kill { sandbox: id }));
+        }
+    }
+
+    /// The component that a sandbox works for.
+    pub(crate) fn key_of(&self, id: SandboxId) -> Option<RouteKey> {
+        match &self.sandboxes.get(&id)?.owner {
+            Owner::Component(key) => Some(key.clone()),
+            Owner::Net => None,
+        }
+    }
+
+    /// The next number of a generator that is good enough for jitter and names (splitmix64).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Records an event and tells whoever follows.
+    pub(crate) fn event(&mut self, now: Time, what: Happened<'_>, out: &mut Vec<UaOut>) {
+        let row = self.events.record(now, what);
+        self.follow_event(&row, out);
+        out.push(UaOut::Effect(Effect::Event(row)));
+    }
+
+    /// When [`UaInput::Tick`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let sandboxes = self.sandboxes.values().filter_map(Sandbox::next_deadline);
+        let components = self.components.values().filter_map(|c| c.next_deadline(&self.settings));
+        sandboxes.chain(components).min()
+    }
+}
+
+/// Something for the record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Happened<'a> {
+    /// Word of CONTRACT §8.
+    pub(crate) event: &'static str,
+    /// Component.
+    pub(crate) name: &'a str,
+    /// Sandbox.
+    pub(crate) sandbox: Option<SandboxId>,
+    /// Token.
+    pub(crate) reason: Option<&'a str>,
+    /// One sentence.
+    pub(crate) detail: &'a str,
+}
+
+impl<'a> Happened<'a> {
+    pub(crate) const fn new(event: &'static str, name: &'a str, detail: &'a str) -> Self {
+        Self { event, name, sandbox: None, reason: None, detail }
+    }
+
+    pub(crate) const fn sandbox(mut self, id: SandboxId) -> Self {
+        self.sandbox = Some(id);
+        self
+    }
+
+    pub(crate) const fn reason(mut self, reason: &'a str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+}
+
+/// Foreign text without control, bidi and other invisible characters, and at most `max` bytes.
+pub(crate) fn bounded(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        let hidden = c.is_control()
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+        let c = if hidden { '\u{FFFD}' } else { c };
+        if out.len().saturating_add(c.len_utf8()) > max {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Names an operator's request to the waiters.
+pub(crate) type Waiter = (Token, bool, Time);

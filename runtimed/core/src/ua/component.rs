@@ -1,0 +1,181 @@
+//! One component: a stub by its route key, through all its lives.
+
+use super::{Refusal, Waiter};
+use crate::deploy::Deploy;
+use crate::grants::Grants;
+use crate::input::{CodeHandle, Digest, SandboxId, Time};
+use crate::limits::{LOG_LINES_KEPT, STAGES_KEPT};
+use crate::settings::Settings;
+use protocol::address::{Address, RouteKey};
+use protocol::descriptor::Descriptor;
+use protocol::reason::Reason;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+
+/// CONTRACT §7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    Deploying,
+    Active,
+    Backoff,
+    Dormant,
+    Quarantined,
+    Stopping,
+    Failed,
+}
+
+impl State {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Deploying => "deploying",
+            Self::Active => "active",
+            Self::Backoff => "backoff",
+            Self::Dormant => "dormant",
+            Self::Quarantined => "quarantined",
+            Self::Stopping => "stopping",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Code that was fetched and checked, for every start until it is undeployed.
+#[derive(Debug, Clone)]
+pub(crate) struct Package {
+    pub(crate) code: CodeHandle,
+    pub(crate) digest: Digest,
+    pub(crate) source: String,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) grants: Grants,
+}
+
+impl Package {
+    pub(crate) fn digest_text(&self) -> String {
+        let mut text = "sha256:".to_owned();
+        for byte in self.digest.0 {
+            // Writing into a String cannot fail.
+            let _infallible = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+/// One component.
+#[derive(Debug)]
+pub(crate) struct Component {
+    pub(crate) key: RouteKey,
+    pub(crate) url: Address,
+    pub(crate) interworking: bool,
+    pub(crate) state: State,
+    pub(crate) status: &'static str,
+    pub(crate) stub: Option<SandboxId>,
+    pub(crate) deploy: Option<Deploy>,
+    pub(crate) package: Option<Package>,
+    /// Rights and digest of the first use in this life of the daemon.
+    pub(crate) pin: Option<(Grants, Digest)>,
+    pub(crate) restarts: u32,
+    /// Times of unasked exits, newest last.
+    pub(crate) exits: VecDeque<Time>,
+    pub(crate) quarantines: usize,
+    pub(crate) failures: usize,
+    pub(crate) retry_at: Option<Time>,
+    pub(crate) last_refusal: Option<Refusal>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) stages: VecDeque<(String, u64)>,
+    pub(crate) started_at: Option<Time>,
+    pub(crate) active_since: Option<Time>,
+    pub(crate) last_used: Time,
+    pub(crate) log: VecDeque<(u64, String)>,
+    pub(crate) waiters: Vec<Waiter>,
+    /// Stopping by an operator's `restart`: it starts again when the process is gone.
+    pub(crate) restart_after_stop: bool,
+    /// Stopping by an operator's `undeploy`: it is forgotten when the process is gone.
+    pub(crate) forget_after_stop: bool,
+}
+
+impl Component {
+    pub(crate) fn new(key: RouteKey, url: Address, now: Time) -> Self {
+        Self {
+            key,
+            url,
+            interworking: false,
+            state: State::Deploying,
+            status: "none",
+            stub: None,
+            deploy: None,
+            package: None,
+            pin: None,
+            restarts: 0,
+            exits: VecDeque::new(),
+            quarantines: 0,
+            failures: 0,
+            retry_at: None,
+            last_refusal: None,
+            last_error: None,
+            stages: VecDeque::new(),
+            started_at: None,
+            active_since: None,
+            last_used: now,
+            log: VecDeque::new(),
+            waiters: Vec::new(),
+            restart_after_stop: false,
+            forget_after_stop: false,
+        }
+    }
+
+    /// CONTRACT §7.
+    pub(crate) fn kind(&self) -> &'static str {
+        match &self.key {
+            RouteKey::Idp(_) => "idp-proxy",
+            RouteKey::Legacy { .. } => "interworking",
+            RouteKey::Domain(_) if self.interworking => "interworking",
+            RouteKey::Domain(_) => "protostub",
+        }
+    }
+
+    /// Why messages are refused in this state.
+    pub(crate) fn refusal(&self, now: Time) -> Refusal {
+        let left = self.retry_at.map(|at| at.0.saturating_sub(now.0));
+        let refusal = match self.state {
+            State::Quarantined => Refusal::new(
+                Reason::Quarantined,
+                format!("the stub of {} failed too often and rests", self.key),
+            ),
+            State::Stopping => {
+                Refusal::new(Reason::Undeployed, format!("the stub of {} is being removed", self.key))
+            }
+            _ => self.last_refusal.clone().unwrap_or_else(|| {
+                Refusal::new(Reason::SandboxUnavailable, format!("the stub of {} is not there", self.key))
+            }),
+        };
+        match left {
+            Some(left) => refusal.retry(left),
+            None => refusal,
+        }
+    }
+
+    pub(crate) fn stage(&mut self, name: &str, ms: u64) {
+        if self.stages.len() >= STAGES_KEPT {
+            self.stages.pop_front();
+        }
+        self.stages.push_back((name.to_owned(), ms));
+    }
+
+    pub(crate) fn log(&mut self, wall_ms: u64, text: String) {
+        if self.log.len() >= LOG_LINES_KEPT {
+            self.log.pop_front();
+        }
+        self.log.push_back((wall_ms, text));
+    }
+
+    /// When it must be looked at.
+    pub(crate) fn next_deadline(&self, settings: &Settings) -> Option<Time> {
+        let own = match self.state {
+            State::Deploying => self.deploy.as_ref().map(Deploy::next_deadline),
+            State::Backoff | State::Quarantined => self.retry_at,
+            State::Active => Some(Time(self.last_used.0.saturating_add(settings.idle_ms))),
+            State::Dormant | State::Stopping | State::Failed => None,
+        };
+        let waiters = self.waiters.iter().map(|waiter| waiter.2).min();
+        [own, waiters].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,198 @@
+//! Connections for sandboxes: the grant is checked here, made by the net role, handed through.
+
+use super::sandbox::Owner;
+use super::{Happened, Ua, UaOut};
+use crate::effect::{Attach, Effect};
+use crate::input::{SandboxId, StreamHandle, Time};
+use crate::limits::{CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, CONNECT_MS};
+use protocol::ctl::{ConnectError, CtlDown, Role, Target};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The net role, and who waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    pub(crate) sandbox: Option<SandboxId>,
+    /// Asked for before the role was ready.
+    waiting: VecDeque<(u64, CtlDown)>,
+    /// Number given to the net role, and whose request it is.
+    asked: BTreeMap<u64, (SandboxId, u32)>,
+    last: u64,
+}
+
+/// Where a granted target is really found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Whether exactly this may be a non-public address.
+    pub(crate) private: bool,
+}
+
+impl Ua {
+    pub(super) fn connect(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        req: u32,
+        target: Target,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        let role = sandbox.role;
+        if sandbox.streams >= CONNECTIONS_PER_SANDBOX {
+            return refuse(id, req, ConnectError::Exhausted, "too many connections", out);
+        }
+        match target {
+            Target::File { path } => {
+                let folder = self.catalogue_folder(id).filter(|_| role == Role::Fetch);
+                match folder {
+                    Some(folder) => {
+                        self.count_stream(id);
+                        out.push(UaOut::Effect(Effect::OpenFile { sandbox: id, req, folder, path }));
+                    }
+                    None => refuse(id, req, ConnectError::NotGranted, "no folder is granted", out),
+                }
+            }
+            Target::Tcp { host, port } => match self.way_for(id, &host, port) {
+                Some(way) => self.ask_net(now, (id, req), way, out),
+                None => {
+                    let name = self.key_of(id).map_or(String::new(), |key| key.to_string());
+                    let detail = format!("no grant for {}:{port}", super::bounded(&host, 255));
+                    let what = Happened::new("refused", &name, &detail);
+                    self.event(now, what.sandbox(id).reason("policy"), out);
+                    refuse(id, req, ConnectError::NotGranted, &detail, out);
+                }
+            },
+        }
+    }
+
+    fn count_stream(&mut self, id: SandboxId) {
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            sandbox.streams = sandbox.streams.saturating_add(1);
+        }
+    }
+
+    /// Whether the sandbox may reach the target, and where it is found.
+    fn way_for(&self, id: SandboxId, host: &str, port: u16) -> Option<Way> {
+        let component = self.components.get(&self.key_of(id)?)?;
+        let domain = self.domain_settings(&component.key);
+        let target = format!("{host}:{port}");
+        match self.sandboxes.get(&id)?.role {
+            Role::Stub => component.package.as_ref()?.grants.way(host, port, domain),
+            Role::Fetch => {
+                let deploy = component.deploy.as_ref()?;
+                let allowed = deploy.fetch_targets();
+                if !allowed.contains(&target) {
+                    return None;
+                }
+                // The home catalogue answers for a foreign domain by the home domain's rules.
+                let private = deploy.private_targets.contains(&target);
+                Some(crate::grants::mapped(host, port, private, domain))
+            }
+            Role::Net | Role::Spawner => None,
+        }
+    }
+
+    fn ask_net(&mut self, now: Time, (id, req): (SandboxId, u32), way: Way, out: &mut Vec<UaOut>) {
+        if self.net.waiting.len() >= CONNECTIONS_WAITING {
+            return refuse(id, req, ConnectError::Exhausted, "too many connections wait", out);
+        }
+        self.count_stream(id);
+        self.net.last = self.net.last.saturating_add(1);
+        let number = self.net.last;
+        self.net.asked.insert(number, (id, req));
+        let Way { host, port, private } = way;
+        let ask = CtlDown::NetConnect {
+            req: number,
+            sandbox: id.0,
+            host,
+            port,
+            private,
+            budget_ms: CONNECT_MS,
+        };
+        let ready = self.net.sandbox.filter(|net| {
+            self.sandboxes.get(net).is_some_and(super::sandbox::Sandbox::is_usable)
+        });
+        match ready {
+            Some(net) => Self::send(net, ask, Attach::None, out),
+            None => {
+                self.net.waiting.push_back((number, ask));
+                if self.net.sandbox.is_none() {
+                    self.net.sandbox = Some(self.spawn(now, Role::Net, Owner::Net, out));
+                }
+            }
+        }
+    }
+
+    /// The net role is usable: ask for what waits.
+    pub(crate) fn net_ready(&mut self, id: SandboxId, out: &mut Vec<UaOut>) {
+        for (_, ask) in std::mem::take(&mut self.net.waiting) {
+            Self::send(id, ask, Attach::None, out);
+        }
+    }
+
+    /// The net role is gone, and all its relays with it.
+    pub(crate) fn net_gone(&mut self, out: &mut Vec<UaOut>) {
+        self.net.sandbox = None;
+        self.net.waiting.clear();
+        for (id, req) in std::mem::take(&mut self.net.asked).into_values() {
+            self.give_stream(id, req, Err((ConnectError::Unreachable, "the net role died".to_owned())), out);
+        }
+    }
+
+    /// A sandbox is gone: its connections are nobody's.
+    pub(crate) fn forget_connections(&mut self, id: SandboxId, out: &mut Vec<UaOut>) {
+        self.net.asked.retain(|_, (owner, _)| *owner != id);
+        let asked = &self.net.asked;
+        self.net.waiting.retain(|(number, _)| asked.contains_key(number));
+        let net = self.net.sandbox.filter(|net| {
+            self.sandboxes.get(net).is_some_and(super::sandbox::Sandbox::is_usable)
+        });
+        if let Some(net) = net {
+            Self::send(net, CtlDown::NetForget { sandbox: id.0 }, Attach::None, out);
+        }
+    }
+
+    pub(super) fn net_result(
+        &mut self,
+        number: u64,
+        error: Option<(ConnectError, String)>,
+        stream: Option<StreamHandle>,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some((id, req)) = self.net.asked.remove(&number) else { return };
+        let outcome = match (error, stream) {
+            (Some(error), _) => Err(error),
+            (None, Some(stream)) => Ok(stream),
+            (None, None) => Err((ConnectError::Unreachable, "the net role gave no stream".to_owned())),
+        };
+        self.give_stream(id, req, outcome, out);
+    }
+
+    /// Hands a stream, or the lack of one, to a sandbox.
+    pub(super) fn give_stream(
+        &mut self,
+        id: SandboxId,
+        req: u32,
+        outcome: Result<StreamHandle, (ConnectError, String)>,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.condemned.is_none()) else {
+            return;
+        };
+        match outcome {
+            Ok(stream) => {
+                Self::send(id, CtlDown::Connected { req }, Attach::Stream(stream), out);
+            }
+            Err((error, text)) => {
+                sandbox.streams = sandbox.streams.saturating_sub(1);
+                refuse(id, req, error, &text, out);
+            }
+        }
+    }
+}
+
+fn refuse(id: SandboxId, req: u32, error: ConnectError, text: &str, out: &mut Vec<UaOut>) {
+    let text = super::bounded(text, 256);
+    Ua::send(id, CtlDown::ConnectRefused { req, error, text }, Attach::None, out);
+}

@@ -1,0 +1,1 @@
+//! RuntimeUA alone, against model answers.

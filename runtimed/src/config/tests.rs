@@ -1,0 +1,139 @@
+//! Good and bad configuration files.
+
+use super::{Config, ConfigError, LogLevel};
+use protocol::ctl::Level;
+use std::path::Path;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("runtimed.toml"), text)
+}
+
+#[test]
+fn nothing_configured_is_every_default() {
+    let config = parse("").unwrap();
+    assert_eq!(config.settings, runtime_core::Settings::default());
+    assert_eq!((config.open_files, config.uid_base), (128, 524_288));
+    assert_eq!(config.log_level, LogLevel::Info);
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults() {
+    let shipped = include_str!("../../runtimed.toml");
+    parse(shipped).unwrap();
+    let uncommented: String = shipped
+        .lines()
+        .filter_map(|line| {
+            let key = line.strip_prefix("# ")?;
+            let is_key = key.split(' ').nth(1) == Some("=") && !key.contains("/etc/");
+            is_key.then(|| format!("{key}\n"))
+        })
+        .collect();
+    assert!(uncommented.contains("heartbeat"));
+    let tables = shipped.lines().map(|line| {
+        let line = line.strip_prefix("# ").unwrap_or(line);
+        let key = line.split(' ').nth(1) == Some("=") && !line.contains("/etc/");
+        if key || line.starts_with('[') { format!("{line}\n") } else { String::new() }
+    });
+    let config = parse(&tables.collect::<String>()).unwrap();
+    let mut settings = config.settings;
+    settings.domains.clear();
+    assert_eq!(settings, runtime_core::Settings::default());
+    assert_eq!((config.open_files, config.uid_base), (128, 524_288));
+}
+
+#[test]
+fn every_key_of_the_contract_is_taken() {
+    let config = parse(
+        r#"
+        [runtime]
+        domain = "home.example"
+        [domain."example.com"]
+        catalogue = "http://127.0.0.1:8080/.well-known/"
+        private = true
+        connect = ["127.0.0.1:9090"]
+        sources = ["https://cdn.example"]
+        hosts = { "slack.com:443" = "127.0.0.1:9443" }
+        integrity = "pin"
+        [sandbox]
+        minimum = "full"
+        memory = "32MiB"
+        cpu = "50%"
+        pids = 4
+        open_files = 64
+        start_timeout = "1s"
+        pool = 2
+        uid_base = 700000
+        [supervision]
+        backoff_initial = "100ms"
+        backoff_max = "30s"
+        max_restarts = 3
+        window = "30s"
+        heartbeat = "2s"
+        idle = "5m"
+        [delivery]
+        default_deadline = "5m"
+        parked_messages = 16
+        [log]
+        level = "debug"
+        [p2p]
+        [metrics]
+        [chaos]
+        [policy]
+        "#,
+    )
+    .unwrap();
+    let settings = &config.settings;
+    assert_eq!(settings.domain, "home.example");
+    let domain = &settings.domains["example.com"];
+    assert_eq!(domain.catalogue.as_deref(), Some("http://127.0.0.1:8080/.well-known"));
+    assert!(domain.private && domain.pin);
+    assert_eq!(domain.hosts["slack.com:443"], "127.0.0.1:9443");
+    assert_eq!(settings.minimum, Level::Full);
+    assert_eq!(settings.memory_bytes, 32 << 20);
+    assert_eq!(settings.default_deadline_ms, 300_000);
+    assert_eq!((settings.heartbeat_ms, settings.idle_ms), (2_000, 300_000));
+    assert_eq!((settings.max_restarts, settings.parked_messages), (3, 16));
+    assert_eq!((config.open_files, config.uid_base), (64, 700_000));
+    assert_eq!(config.without_effect, ["sandbox.cpu", "sandbox.pids", "sandbox.pool"]);
+}
+
+#[test]
+fn every_error_has_its_line_and_column() {
+    for (text, line, column, says) in [
+        ("[runtime]\ndomian = \"x\"", 2, 1, "unknown field `domian`"),
+        ("[runtme]\n", 1, 2, "unknown field `runtme`"),
+        ("[runtime]\ndomain = \"Home.Example\"", 2, 10, "no domain"),
+        ("[runtime]\ndomain = 5", 2, 10, "invalid type"),
+        ("[sandbox]\nmemory = \"64MB\"", 2, 10, "no size"),
+        ("[sandbox]\nminimum = \"strong\"", 2, 11, "no level"),
+        ("[sandbox]\nopen_files = 5", 2, 14, "from 32"),
+        ("[sandbox]\nuid_base = 0", 2, 12, "from 65536"),
+        ("[sandbox]\npids = -1", 2, 8, "invalid value"),
+        ("\n[supervision]\n  idle = \"10\"", 3, 10, "no duration"),
+        ("[delivery]\ndefault_deadline = \"6m\"", 2, 20, "at most 5m"),
+        ("[delivery]\nparked_messages = 70000", 2, 19, "from 0 to 65536"),
+        ("[domain.\"example.com\"]\nconnect = [\"a.example:1\", \"b.example\"]", 2, 11, "no host"),
+        ("[domain.\"example.com\"]\nca = \"/nonexistent/ca.pem\"", 2, 6, "trust root"),
+        ("[domain.\"example.com\"]\nintegrity = \"require\"", 2, 13, "signed"),
+        ("[domain.\"a..b\"]\n", 1, 9, "no domain"),
+        ("[p2p]\nlisten = \"x\"", 2, 1, "unknown field `listen`"),
+        ("[log]\nlevel = \"loud\"", 2, 9, "unknown variant"),
+        ("[sandbox\n", 1, 9, ""),
+        ("[log]\nlevel = \"info\"\nlevel = \"info\"", 3, 1, "duplicate"),
+    ] {
+        match parse(text) {
+            Err(ConfigError::Wrong { line: l, column: c, text: said, .. }) => {
+                assert_eq!((l, c), (line, column), "{text}: {said}");
+                assert!(said.contains(says), "{text}: {said}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_was_asked_for_must_be_there() {
+    let path = Path::new("/nonexistent/runtimed.toml");
+    assert!(matches!(Config::load(path, true), Err(ConfigError::Read { .. })));
+    assert!(Config::load(path, false).is_ok());
+}

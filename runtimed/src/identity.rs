@@ -1,0 +1,160 @@
+//! Who this runtime is: a random identifier, made once and kept in `state/runtime.json`.
+//!
+//! A file that cannot be understood stops the daemon (exit 78): a new identity taken silently
+//! would cut every peer that knows the old address. Whoever wants a new one moves the file away.
+
+use crate::limits::IDENTITY_BYTES_MAX;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "runtime.json";
+const GUID_BYTES: usize = 36;
+
+/// The identity of a runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// Random, version 4 form.
+    pub(crate) guid: String,
+}
+
+/// Why there is no identity.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// The file is there, but not understood.
+    #[error("{} is damaged ({text}); restore it, or move it away to become a new runtime", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        text: String,
+    },
+    /// The system refused.
+    #[error("cannot keep the runtime's identity in {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Identity {
+    /// Reads the identity kept in `state`, or makes one and keeps it.
+    ///
+    /// # Errors
+    /// It is damaged, or cannot be written.
+    pub(crate) fn load_or_create(state: &Path) -> Result<Self, IdentityError> {
+        let path = state.join(FILE);
+        match File::open(&path) {
+            Ok(file) => Self::read(&path, file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let create = || -> io::Result<Self> {
+                    let identity = Self { guid: random_guid()? };
+                    identity.keep(state, &path)?;
+                    Ok(identity)
+                };
+                create().map_err(|source| IdentityError::Io { path: path.clone(), source })
+            }
+            Err(source) => Err(IdentityError::Io { path, source }),
+        }
+    }
+
+    fn read(path: &Path, file: File) -> Result<Self, IdentityError> {
+        let damaged = |text: String| IdentityError::Damaged { path: path.to_owned(), text };
+        let mut text = String::new();
+        file.take(IDENTITY_BYTES_MAX)
+            .read_to_string(&mut text)
+            .map_err(|error| damaged(error.to_string()))?;
+        let identity: Self =
+            serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if identity.guid.len() != GUID_BYTES || !identity.guid.bytes().all(plain) {
+            return Err(damaged("guid is no identifier".to_owned()));
+        }
+        Ok(identity)
+    }
+
+    /// Written beside, synced, renamed, folder synced: after a crash there is the whole file or none.
+    fn keep(&self, state: &Path, path: &Path) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(state)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(state)?.sync_all()
+    }
+
+    /// The address of this runtime in `domain`.
+    pub(crate) fn url(&self, domain: &str) -> String {
+        format!("hyperty-runtime://{domain}/{}", self.guid)
+    }
+}
+
+/// Bytes from the kernel's generator.
+///
+/// # Errors
+/// There is no `/dev/urandom`.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0_u8; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn random_guid() -> io::Result<String> {
+    let value = u128::from_le_bytes(random_bytes()?);
+    // Version 4, variant 1, as RFC 9562 writes them.
+    let value = (value & !(0xF_u128 << 76) & !(0x3_u128 << 62)) | (4_u128 << 76) | (2_u128 << 62);
+    let hex = format!("{value:032x}");
+    let mut guid = String::with_capacity(GUID_BYTES);
+    for (at, digit) in hex.chars().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            guid.push('-');
+        }
+        guid.push(digit);
+    }
+    Ok(guid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FILE, Identity, IdentityError};
+    use std::fs;
+
+    #[test]
+    fn an_identity_is_made_once_and_kept() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(state.path()).unwrap();
+        assert_eq!(Identity::load_or_create(state.path()).unwrap(), first);
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1, "no scrap is left");
+        let parts: Vec<usize> = first.guid.split('-').map(str::len).collect();
+        assert_eq!(parts, [8, 4, 4, 4, 12]);
+        assert_eq!(&first.guid[14..15], "4");
+        assert!("89ab".contains(&first.guid[19..20]), "{}", first.guid);
+        let url = first.url("home.example");
+        assert_eq!(url, format!("hyperty-runtime://home.example/{}", first.guid));
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(Identity::load_or_create(other.path()).unwrap(), first);
+    }
+
+    #[test]
+    fn a_damaged_identity_is_not_replaced() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join(FILE);
+        for bad in [
+            "",
+            "{\"guid\":\"0123",
+            "{\"guid\":\"../../etc\"}",
+            "{\"guid\":5}",
+            "{}",
+            "{\"guid\":\"01234567-0123-4123-8123-0123456789AB\"}",
+        ] {
+            fs::write(&file, bad).unwrap();
+            let error = Identity::load_or_create(state.path()).unwrap_err();
+            assert!(matches!(error, IdentityError::Damaged { .. }), "{bad}: {error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), bad);
+        }
+    }
+}

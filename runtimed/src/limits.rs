@@ -1,0 +1,50 @@
+//! Every bound of the shell, each with its unit and the reason for its size.
+
+use std::time::Duration;
+
+/// Bytes of a configuration file; a hundred domains take a tenth of it.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1_048_576;
+/// Bytes of a trust root in PEM; it travels to the worker inside one control message.
+pub(crate) const CA_BYTES_MAX: u64 = 65_536;
+/// Bytes of `state/runtime.json`.
+pub(crate) const IDENTITY_BYTES_MAX: u64 = 4_096;
+/// Bytes of the worker binary; a debug build has about a tenth of it.
+pub(crate) const WORKER_BYTES_MAX: u64 = 512 * 1_048_576;
+/// Bytes of a socket path that `sockaddr_un` takes, without the closing zero.
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Packets read from one link before the next link has its turn.
+pub(crate) const PACKETS_PER_TURN: usize = 64;
+/// Connections to the application socket.
+pub(crate) const APPS_MAX: usize = 1_024;
+/// Connections to the control socket.
+pub(crate) const OPERATORS_MAX: usize = 64;
+/// Time for an application's hello, and for an operator's request.
+pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes read from an application in one turn.
+pub(crate) const APP_READ_BYTES: usize = 65_536;
+/// Bytes of frames that wait for one application; the core refuses before that.
+pub(crate) const APP_QUEUE_BYTES_MAX: usize = 16 * 1_048_576;
+/// Bytes that wait for an application above which it is not read from.
+pub(crate) const APP_PAUSE_BYTES: usize = 1_048_576;
+/// Bytes rendered and written to an application at once.
+pub(crate) const APP_WRITE_BYTES: usize = 65_536;
+/// Bytes of replies that wait for one operator; a follower that is slower is cut.
+pub(crate) const OPERATOR_QUEUE_BYTES_MAX: usize = 8 * 1_048_576;
+/// Bytes of a worker's stderr that are logged per second.
+pub(crate) const WORKER_LOG_BYTES_PER_SECOND: usize = 8_192;
+/// Time in which the daemon ends after SIGTERM, however it is going.
+pub(crate) const STOP_WITHIN: Duration = Duration::from_millis(4_500);
+/// Time in which the applications' last answers must be taken at the end.
+pub(crate) const LAST_WORDS_WITHIN: Duration = Duration::from_millis(300);
+/// Host ids from `uid_base` on that sandboxes may have.
+pub(crate) const SANDBOX_UIDS: u32 = 65_536;
+/// Frames that wait for a worker behind its window; the core refuses before that.
+pub(crate) const WORKER_QUEUE_FRAMES_MAX: usize = 65_536;
+/// Bytes of a file of a `file://` catalogue: code of full size, base64 in a descriptor.
+pub(crate) const CATALOGUE_FILE_BYTES_MAX: i64 = 8 * 1_048_576;
+/// Time after the end of its link in which a worker must have ended, too.
+pub(crate) const END_AFTER_LINK: Duration = Duration::from_secs(1);
+/// Time in which killed workers are waited for at the end.
+pub(crate) const KILLED_WITHIN: Duration = Duration::from_millis(500);
+/// Time in which a worker that is no longer wanted must be born, to be killed.
+pub(crate) const BORN_WITHIN: Duration = Duration::from_secs(1);

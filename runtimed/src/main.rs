@@ -1,0 +1,104 @@
+//! `runtimed`: reads its configuration, takes its lock, starts the spawner while it is still a
+//! process of one thread, and then runs the shell around the core.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod identity;
+mod limits;
+mod paths;
+mod shell;
+
+use clap::Parser;
+use config::{Config, LogLevel};
+use identity::Identity;
+use paths::Paths;
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Lets applications talk to any domain without knowing its protocol.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Args {
+    /// Configuration file; by default `runtimed.toml` in the root, or the system's or user's place.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Put everything (sockets, state, cache) under this folder.
+    #[arg(long, value_name = "DIR", env = "RUNTIMED_ROOT")]
+    root: Option<PathBuf>,
+    /// Only check the configuration.
+    #[arg(long)]
+    check_config: bool,
+}
+
+/// A sentence for stderr and the exit status that goes with it.
+#[derive(Debug)]
+struct Failure {
+    status: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(status: u8, text: impl Display) -> Self {
+        Self { status, text: text.to_string() }
+    }
+
+    fn config(error: impl Display) -> Self {
+        Self::new(protocol::exit::CONFIG, error)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // The log may not exist yet, and this is for whoever typed the command.
+            let line = format!("runtimed: {}\n", failure.text);
+            let _written = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let system = args.root.is_none() && nix::unistd::geteuid().is_root();
+    let paths = Paths::choose(args.root, system, std::env::var_os)
+        .map_err(|error| Failure::new(error.exit(), error))?;
+    paths.check_root().map_err(|error| Failure::new(error.exit(), error))?;
+    let file = args.config.as_ref().unwrap_or(&paths.config);
+    let config = Config::load(file, args.config.is_some()).map_err(Failure::config)?;
+    if args.check_config {
+        return Ok(());
+    }
+    start_log(config.log_level)?;
+    for key in &config.without_effect {
+        tracing::warn!(key, "this key has no effect in this version");
+    }
+    paths.prepare().map_err(|error| Failure::new(error.exit(), error))?;
+    let lock = paths.lock().map_err(|error| Failure::new(error.exit(), error))?;
+    let identity = Identity::load_or_create(&paths.state).map_err(Failure::config)?;
+    shell::confine_self();
+    let result = shell::run(config, &paths, &identity)
+        .map_err(|error| Failure::new(protocol::exit::FAILED, error));
+    drop(lock);
+    result
+}
+
+fn start_log(level: LogLevel) -> Result<(), Failure> {
+    let directives = match std::env::var("RUNTIMED_LOG") {
+        Ok(directives) if !directives.is_empty() => directives,
+        _ => level.to_string(),
+    };
+    let filter = tracing_subscriber::EnvFilter::try_new(&directives)
+        .map_err(|error| Failure::config(format!("RUNTIMED_LOG is wrong: {error}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        // Whoever read stderr may have gone; saying so on stderr would be the end of the daemon.
+        .log_internal_errors(false)
+        .init();
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The shell around the core: processes, links, sockets, signals and time. One thread, one owner
+//! of the core ([`hub`]), and tasks that never hold it across a wait.
+
+mod apps;
+mod clock;
+mod code;
+mod control;
+mod effects;
+mod files;
+mod hub;
+mod notify;
+mod peer;
+mod ready;
+mod sockets;
+mod spawn;
+mod verify;
+mod watch;
+mod workers;
+
+use crate::config::Config;
+use crate::identity::{Identity, random_bytes};
+use crate::limits::{KILLED_WITHIN, LAST_WORDS_WITHIN, STOP_WITHIN};
+use crate::paths::Paths;
+use clock::Clock;
+use hub::{Hub, Parts, Shared};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use peer::Gate;
+use protocol::sys::{adopt, set_cloexec};
+use runtime_core::{Input, Settings};
+use sockets::Sockets;
+use spawn::{Image, Process, Spawner};
+use std::io;
+use std::os::fd::{IntoRawFd as _, RawFd};
+use std::rc::Rc;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::LocalSet;
+
+/// Takes from this process what it will not need, before anything else is started: descriptors
+/// that it happened to inherit are kept from its children, its memory from debuggers, and no
+/// program that it starts can gain privileges.
+pub(crate) fn confine_self() {
+    let inherited = std::fs::read_dir("/proc/self/fd")
+        .map(|entries| {
+            let numbers =
+                entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            numbers.filter(|fd| *fd > 2).collect::<Vec<RawFd>>()
+        })
+        .unwrap_or_default();
+    for fd in inherited.into_iter().map(adopt) {
+        // The listing itself is among them and closed by now.
+        if let Err(error) = set_cloexec(&fd, true) {
+            tracing::trace!(%error, "a descriptor is gone");
+        }
+        let _kept: RawFd = fd.into_raw_fd();
+    }
+    let results = [
+        ("no_new_privs", prctl::set_no_new_privs()),
+        ("dumpable", prctl::set_dumpable(false)),
+        ("descriptors", raise_descriptors()),
+    ];
+    for (what, result) in results {
+        if let Err(error) = result {
+            tracing::warn!(what, %error, "could not be set");
+        }
+    }
+}
+
+/// Links, pidfds and pipes of many sandboxes need more than the usual soft limit.
+fn raise_descriptors() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard.min(1 << 20), hard)
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+/// It cannot start.
+pub(crate) fn run(config: Config, paths: &Paths, identity: &Identity) -> io::Result<()> {
+    let image = Image::load()?;
+    // While this is the only thread.
+    let first = Process::start(&image)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let own = nix::unistd::geteuid();
+        let uid_base = own.is_root().then_some(config.uid_base);
+        let spawner = Spawner::new(image, first, uid_base, config.open_files)?;
+        let clock = Clock::start();
+        let settings = Settings {
+            runtime_url: identity.url(&config.settings.domain),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            epoch_ms: clock.epoch_ms(),
+            seed: u64::from_le_bytes(random_bytes()?),
+            ..config.settings
+        };
+        let gate = Gate::new(own.as_raw(), uid_base);
+        serve(Hub::new(Parts { settings, clock, gate, spawner }), paths).await
+    })
+}
+
+async fn serve(hub: Shared, paths: &Paths) -> io::Result<()> {
+    let mut signals = Signals::listen()?;
+    let sockets = Sockets::open(paths)?;
+    let (control, bus) = (Rc::new(sockets.control), Rc::new(sockets.bus));
+    let weak = Rc::downgrade(&hub);
+    let tasks = [
+        tokio::task::spawn_local(spawn::listen(weak.clone())),
+        tokio::task::spawn_local(workers::acknowledge_in_time(weak.clone())),
+        tokio::task::spawn_local(hub::keep_time(weak.clone())),
+        tokio::task::spawn_local(sockets::accept_operators(weak.clone(), Rc::clone(&control))),
+        tokio::task::spawn_local(sockets::accept_apps(weak.clone(), Rc::clone(&bus))),
+    ];
+    hub.borrow_mut().turn(Input::Tick);
+    let runtime = hub.borrow().runtime_url.clone();
+    notify::ready(&runtime);
+    tracing::info!(runtime, bus = %paths.bus_socket().display(), "ready");
+    signals.told_to_stop().await;
+    notify::stopping();
+    tracing::info!("stopping");
+    let ended = Rc::clone(&hub.borrow().ended);
+    hub.borrow_mut().turn(Input::Stop);
+    tokio::select! {
+        () = stopped(&hub, &ended) => {}
+        () = tokio::time::sleep(STOP_WITHIN) => tracing::warn!("the stop took too long"),
+        () = signals.told_to_stop() => tracing::warn!("told twice to stop"),
+    }
+    end(&hub).await;
+    for task in tasks {
+        task.abort();
+    }
+    drop((control, bus));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn stopped(hub: &Shared, ended: &tokio::sync::Notify) {
+    while !hub.borrow().stopped {
+        ended.notified().await;
+    }
+}
+
+/// Applications get what waits for them; whatever process is left is killed and waited for.
+async fn end(hub: &Shared) {
+    let ended = {
+        let mut hub = hub.borrow_mut();
+        hub.stopped = true;
+        hub.close_apps();
+        for worker in hub.workers.values() {
+            worker.signal(nix::libc::SIGKILL);
+        }
+        hub.spawner.end();
+        Rc::clone(&hub.ended)
+    };
+    let workers_gone = async {
+        while !hub.borrow().workers.is_empty() {
+            ended.notified().await;
+        }
+    };
+    let apps_served = async {
+        while !hub.borrow().apps.is_empty() {
+            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    let _late = tokio::join!(
+        tokio::time::timeout(KILLED_WITHIN, workers_gone),
+        tokio::time::timeout(LAST_WORDS_WITHIN, apps_served),
+    );
+}
+
+/// The signals that the daemon listens to.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told_to_stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    tracing::warn!("SIGHUP: this version does not reload; restart to apply changes");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The named sockets: made, opened to their group, and accepted from.
+
+use super::apps;
+use super::control;
+use super::hub::WeakHub;
+use super::peer::Peer;
+use crate::limits::{APPS_MAX, OPERATORS_MAX};
+use crate::paths::Paths;
+use interprocess::local_socket::tokio::{Listener, Stream};
+use interprocess::local_socket::traits::StreamCommon as _;
+use interprocess::local_socket::traits::tokio::Listener as _;
+use interprocess::local_socket::{GenericFilePath, ListenerOptions, PeerCreds, ToFsName as _};
+use std::cell::Cell;
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Both sockets of a daemon. Their names go when they are dropped.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// For operators.
+    pub(super) control: Listener,
+    /// For applications.
+    pub(super) bus: Listener,
+}
+
+impl Sockets {
+    /// Opens them. Whoever left a socket here is dead: this daemon holds the lock.
+    ///
+    /// # Errors
+    /// One cannot be made.
+    pub(super) fn open(paths: &Paths) -> io::Result<Self> {
+        Ok(Self { control: listen(&paths.control_socket())?, bus: listen(&paths.bus_socket())? })
+    }
+}
+
+fn listen(path: &Path) -> io::Result<Listener> {
+    match fs::remove_file(path) {
+        Ok(()) => tracing::debug!(path = %path.display(), "a stale socket was removed"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(named(path, &error)),
+    }
+    let name = path.to_fs_name::<GenericFilePath>().map_err(|error| named(path, &error))?;
+    let listener =
+        ListenerOptions::new().name(name).create_tokio().map_err(|error| named(path, &error))?;
+    // After bind: the umask would cut the mode. The folder is 0750 all the while.
+    fs::set_permissions(path, Permissions::from_mode(0o660))
+        .map_err(|error| named(path, &error))?;
+    Ok(listener)
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot serve {}: {error}", path.display()))
+}
+
+/// Who is at the other end; a peer that the kernel does not name is nobody.
+pub(super) fn peer_of(stream: &Stream) -> Peer {
+    let creds = stream.peer_creds().ok();
+    let uid = creds.as_ref().and_then(PeerCreds::euid).unwrap_or(u32::MAX);
+    let pid = creds.as_ref().and_then(PeerCreds::pid).unwrap_or(0);
+    Peer { uid, pid }
+}
+
+/// Counts a connection while it lives.
+#[derive(Debug)]
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn take(count: &Rc<Cell<usize>>, max: usize) -> Option<Self> {
+        (count.get() < max).then(|| {
+            count.set(count.get().saturating_add(1));
+            Self(Rc::clone(count))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+async fn next(listener: &Listener) -> Stream {
+    loop {
+        match listener.accept().await {
+            Ok(stream) => return stream,
+            Err(error) => {
+                // No descriptors left, most likely: connections wait in the kernel meanwhile.
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Lets applications in, one task each. One too many is closed at once.
+pub(super) async fn accept_apps(hub: WeakHub, listener: Rc<Listener>) {
+    let count = Rc::new(Cell::new(0));
+    loop {
+        let stream = next(&listener).await;
+        let Some(hub) = hub.upgrade() else { return };
+        if let Some(place) = Place::take(&count, APPS_MAX) {
+            tokio::task::spawn_local(async move {
+                let peer = peer_of(&stream);
+                apps::serve(hub, stream, peer).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// Lets operators in, one task each. One too many is closed at once.
+pub(super) async fn accept_operators(hub: WeakHub, listener: Rc<Listener>) {
+    let count = Rc::new(Cell::new(0));
+    loop {
+        let stream = next(&listener).await;
+        let Some(hub) = hub.upgrade() else { return };
+        if let Some(place) = Place::take(&count, OPERATORS_MAX) {
+            tokio::task::spawn_local(async move {
+                let peer = peer_of(&stream);
+                control::serve(hub, stream, peer).await;
+                drop(place);
+            });
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Reading `/proc`: each fact, or the fault that it cannot be seen.
+
+use super::{VerifyFault, hold};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+
+/// What a jail's only mount must be.
+const MOUNT_OPTIONS: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
+
+fn unseen(what: &'static str, seen: impl ToString) -> VerifyFault {
+    VerifyFault { what, seen: seen.to_string() }
+}
+
+pub(super) fn read(path: &str) -> Result<String, VerifyFault> {
+    fs::read_to_string(path).map_err(|error| unseen("cannot be seen", format!("{path}: {error}")))
+}
+
+/// `/proc/<process>/status`.
+#[derive(Debug)]
+pub(super) struct Status(String);
+
+impl Status {
+    pub(super) fn of(process: &str) -> Result<Self, VerifyFault> {
+        read(&format!("/proc/{process}/status")).map(Self)
+    }
+
+    pub(super) fn text(&self, field: &str) -> Result<&str, VerifyFault> {
+        self.0
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(name, _)| *name == field)
+            .map(|(_, value)| value.trim())
+            .ok_or_else(|| unseen("cannot be seen", format!("status has no {field}")))
+    }
+
+    pub(super) fn number(&self, field: &str) -> Result<u64, VerifyFault> {
+        let text = self.text(field)?;
+        text.parse().map_err(|_e| unseen("cannot be seen", format!("{field} {text}")))
+    }
+
+    pub(super) fn numbers(&self, field: &str) -> Result<Vec<u64>, VerifyFault> {
+        let text = self.text(field)?;
+        text.split_ascii_whitespace()
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_e| unseen("cannot be seen", format!("{field} {text}")))
+    }
+}
+
+/// Process group and session, fields 5 and 6 of `/proc/<process>/stat`.
+pub(super) fn stat_fields(process: &str) -> Result<(i32, i32), VerifyFault> {
+    let stat = read(&format!("/proc/{process}/stat"))?;
+    // The name in parentheses may hold anything, so it is skipped from its end.
+    let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
+    let mut next = |skip| rest.nth(skip).and_then(|field| field.parse().ok());
+    match (next(2), next(0)) {
+        (Some(group), Some(session)) => Ok((group, session)),
+        _ => Err(unseen("session", stat)),
+    }
+}
+
+/// The number of a namespace.
+pub(super) fn namespace(process: &str, name: &str) -> Result<(u64, u64), VerifyFault> {
+    let path = format!("/proc/{process}/ns/{name}");
+    let node = fs::metadata(&path).map_err(|e| unseen("cannot be seen", format!("{path}: {e}")))?;
+    Ok((node.dev(), node.ino()))
+}
+
+/// The hard value of a limit, in a text as of `/proc/<pid>/limits`.
+pub(super) fn limit(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The process sees one mount: an empty, closed tmpfs.
+pub(super) fn own_mount(pid: i32) -> Result<(), VerifyFault> {
+    let table = read(&format!("/proc/{pid}/mountinfo"))?;
+    judge_mounts(&table)
+}
+
+fn judge_mounts(table: &str) -> Result<(), VerifyFault> {
+    let mut lines = table.lines();
+    let (first, more) = (lines.next().unwrap_or_default(), lines.count());
+    hold("root", more == 0, || format!("{} mounts", more.saturating_add(1)))?;
+    // id parent major:minor root place options … - type source options
+    let (left, right) = first.split_once(" - ").unwrap_or_default();
+    let fields: Vec<&str> = left.split(' ').collect();
+    let kind = right.split(' ').next().unwrap_or_default();
+    hold("root", kind == "tmpfs", || format!("a {kind}"))?;
+    let place = (fields.get(3).copied(), fields.get(4).copied());
+    hold("root", place == (Some("/"), Some("/")), || format!("{place:?}"))?;
+    let options: Vec<&str> = fields.get(5).copied().unwrap_or_default().split(',').collect();
+    let closed = MOUNT_OPTIONS.iter().all(|option| options.contains(option));
+    hold("root", closed, || format!("mounted {options:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Status, judge_mounts, limit, stat_fields};
+
+    const CLOSED: &str =
+        "90 80 0:41 / / ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs ro,size=4k\n";
+
+    #[test]
+    fn exactly_one_closed_tmpfs_is_a_private_root() {
+        assert_eq!(judge_mounts(CLOSED), Ok(()));
+        for (wrong, seen) in [
+            (CLOSED.replace("ro,nosuid", "rw,nosuid"), "mounted"),
+            (CLOSED.replace("nosuid,", ""), "mounted"),
+            (CLOSED.replace(",nodev", ""), "mounted"),
+            (CLOSED.replace(",noexec", ""), "mounted"),
+            (CLOSED.replace("- tmpfs", "- ext4"), "ext4"),
+            (CLOSED.replace("0:41 / /", "0:41 /x /"), "/x"),
+            (CLOSED.repeat(2), "2 mounts"),
+            (String::new(), "a "),
+        ] {
+            let fault = judge_mounts(&wrong).unwrap_err();
+            assert!(fault.what == "root" && fault.seen.contains(seen), "{fault} for {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_a_fault() {
+        let status = Status("Uid:\t1\t2\t3\t4\nGroups:\t \nSeccomp:\tx\n".to_owned());
+        assert_eq!(status.numbers("Uid").unwrap(), [1, 2, 3, 4]);
+        assert_eq!(status.text("Groups").unwrap(), "");
+        assert!(status.text("Threads").is_err());
+        assert!(status.number("Seccomp").is_err());
+    }
+
+    #[test]
+    fn group_and_session_of_a_process_are_read_past_its_name() {
+        assert_eq!(stat_fields("self").unwrap().1, nix::unistd::getsid(None).unwrap().as_raw());
+        assert!(stat_fields("0").is_err());
+    }
+
+    #[test]
+    fn a_hard_limit_is_the_second_number() {
+        let text = "Max open files            1024                 4096                 files\n";
+        assert_eq!(limit(text, "Max open files"), Some(4096));
+        let unlimited =
+            "Max core file size        0                    unlimited            bytes\n";
+        assert_eq!(limit(unlimited, "Max core file size"), None);
+    }
+}
