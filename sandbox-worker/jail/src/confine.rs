@@ -1,0 +1,134 @@
+//! Closing the jail from inside, as the first act of a worker: before any foreign byte, before a
+//! second thread, before an event loop.
+//!
+//! Every wall but two is demanded: where it cannot be put up, nothing is run. Landlock and the
+//! keyring are best effort, and so are namespaces, which the spawner made or could not make: what
+//! is missing is reported, and the level says what was reached.
+
+mod capabilities;
+mod entry;
+mod filter;
+mod landlock;
+mod root;
+
+use crate::limits::FIRST_FREE_FD;
+use crate::{Level, Profile, raw};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{getpgrp, getpid, getsid};
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confinement {
+    /// The level reached, as far as a process can tell of itself: never above
+    /// [`Level::Namespaces`], because its host id and its cgroup are seen from outside only.
+    pub level: Level,
+    /// Names of the layers in force.
+    pub layers: Vec<&'static str>,
+    /// Layers that are missing, each with its reason.
+    pub missing: Vec<String>,
+}
+
+/// Why the jail could not be closed. The process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// It is not in the state in which the spawner starts workers.
+    #[error("the process did not start clean: {0}")]
+    Unclean(String),
+    /// A wall cannot be put up.
+    #[error("the jail lacks its {layer}: {reason}")]
+    Layer {
+        /// Which.
+        layer: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The daemon is gone.
+    #[error("the link has ended")]
+    Gone,
+}
+
+fn failed(layer: &'static str) -> impl Fn(Errno) -> ConfineError {
+    move |errno| ConfineError::Layer { layer, reason: errno.to_string() }
+}
+
+fn demand(layer: &'static str, holds: bool, reason: &str) -> Result<(), ConfineError> {
+    if holds { Ok(()) } else { Err(ConfineError::Layer { layer, reason: reason.to_owned() }) }
+}
+
+/// Closes the jail around the calling process, which [`crate::spawn::spawn`] made.
+///
+/// # Errors
+/// A wall cannot be put up, or the process is not as the spawner makes them: end it.
+pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
+    let mut own = Confinement { level: Level::Filtered, layers: Vec::new(), missing: Vec::new() };
+    let entry = entry::check()?;
+    raw::close_from(FIRST_FREE_FD).map_err(failed("descriptors"))?;
+    own.layers.extend(["descriptors", "rlimits"]);
+    session(&mut own)?;
+    if entry.namespaces {
+        namespaces(profile, entry, &mut own)?;
+    } else {
+        own.missing.push("namespaces: the spawner could not make them".to_owned());
+    }
+    privileges(entry, &mut own)?;
+    match landlock::restrict(profile) {
+        Ok(None) => own.layers.push("landlock"),
+        Ok(Some(lacking)) => {
+            own.layers.push("landlock");
+            own.missing.push(format!("landlock: {lacking}"));
+        }
+        Err(reason) => own.missing.push(format!("landlock: {reason}")),
+    }
+    // The daemon may have died before its death could be bound to ours.
+    entry::link_lives()?;
+    filter::install(profile)?;
+    own.layers.push("seccomp");
+    Ok(own)
+}
+
+fn session(own: &mut Confinement) -> Result<(), ConfineError> {
+    let leads = getsid(None) == Ok(getpid()) && getpgrp() == getpid();
+    demand("session", leads, "the process belongs to another's session or group")?;
+    own.layers.push("session");
+    match raw::new_session_keyring() {
+        Ok(()) => own.layers.push("keyring"),
+        Err(errno) => own.missing.push(format!("keyring: {errno}")),
+    }
+    Ok(())
+}
+
+fn namespaces(
+    profile: Profile,
+    entry: entry::Entry,
+    own: &mut Confinement,
+) -> Result<(), ConfineError> {
+    own.layers.extend(["user-ns", "mount-ns", "pid-ns"]);
+    if profile != Profile::Net {
+        demand("net-ns", entry.lonely_network, "there are network interfaces besides lo")?;
+        own.layers.push("net-ns");
+    }
+    own.layers.extend(["ipc-ns", "uts-ns", "cgroup-ns"]);
+    nix::unistd::sethostname("sandbox").map_err(failed("uts-ns"))?;
+    root::replace()?;
+    own.layers.push("root");
+    own.level = Level::Namespaces;
+    Ok(())
+}
+
+fn privileges(entry: entry::Entry, own: &mut Confinement) -> Result<(), ConfineError> {
+    capabilities::drop_all(entry.namespaces)?;
+    own.layers.push("caps");
+    prctl::set_no_new_privs().map_err(failed("no-new-privs"))?;
+    demand("no-new-privs", prctl::get_no_new_privs() == Ok(true), "it does not last")?;
+    own.layers.push("no-new-privs");
+    // After the last exec: an exec would set it again.
+    prctl::set_dumpable(false).map_err(failed("non-dumpable"))?;
+    demand("non-dumpable", prctl::get_dumpable() == Ok(false), "it does not last")?;
+    own.layers.push("non-dumpable");
+    // Changed ids and capabilities clear it.
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("parent-death"))?;
+    own.layers.push("parent-death");
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Every bound of the stub role, each with its unit.
+
+use std::time::Duration;
+
+/// Bytes of the engine's heap while there is no component that says how many.
+pub(crate) const HEAP_BYTES: usize = 64 * 1_048_576;
+/// Bytes of native stack that one turn of the engine may use.
+pub(crate) const STACK_BYTES: usize = 512 * 1_024;
+/// Longest turn of the engine while there is no component that says otherwise.
+pub(crate) const TURN: Duration = Duration::from_secs(2);
+/// Longest turn that loads or activates a component.
+pub(crate) const TURN_LOAD: Duration = Duration::from_secs(2);
+/// How long promise jobs and due timers may follow one another before the link is looked at.
+pub(crate) const SLICE: Duration = Duration::from_millis(20);
+/// Bytes of the text of one error.
+pub(crate) const ERROR_BYTES_MAX: usize = 2_048;
+/// Lines a second that the console may write on average.
+pub(crate) const LOG_LINES_PER_SECOND: u32 = 100;
+/// Lines that the console may write at once.
+pub(crate) const LOG_LINES_BURST: u32 = 200;
+/// Messages a second that a component may send on average without having been sent any.
+pub(crate) const POSTS_PER_SECOND: u32 = 500;
+/// Messages that a component may send at once; each message it takes allows one more.
+pub(crate) const POSTS_BURST: u32 = 1_024;
+/// Messages that may wait for the link before further ones are refused.
+pub(crate) const POSTS_WAITING: usize = 8_192;
+/// Connections of one component, open and wanted.
+pub(crate) const CONNECTIONS_MAX: usize = 32;
+/// Delay of the second attempt after a failed one; doubles.
+pub(crate) const DIAL_FIRST: Duration = Duration::from_millis(250);
+/// Longest delay of an attempt: shorter than the time that stubs wait for a connection.
+pub(crate) const DIAL_LAST: Duration = Duration::from_secs(5);
+/// A connection that ended sooner counts as failed.
+pub(crate) const DIAL_LASTING: Duration = Duration::from_secs(5);
+/// Hosts whose failures are remembered.
+pub(crate) const DIAL_HOSTS_MAX: usize = 64;
+/// Bytes that one WebSocket may have waiting to be sent.
+pub(crate) const WS_BUFFER_BYTES: usize = 8 * 1_048_576;
+/// Messages that one WebSocket may have waiting to be sent.
+pub(crate) const WS_BUFFER_MESSAGES: usize = 8_192;
+/// Bytes of one message that comes in on a WebSocket.
+pub(crate) const WS_MESSAGE_BYTES: usize = 4 * 1_048_576;
+/// How long a WebSocket waits for the other side's close.
+pub(crate) const WS_CLOSE: Duration = Duration::from_secs(3);
+/// How long connecting may take, TLS and handshake included.
+pub(crate) const CONNECT: Duration = Duration::from_secs(30);
+/// Bytes of a request body.
+pub(crate) const HTTP_REQUEST_BYTES: usize = 4 * 1_048_576;
+/// Bytes of a response body.
+pub(crate) const HTTP_RESPONSE_BYTES: usize = 8 * 1_048_576;
+/// Bytes of the head of a response.
+pub(crate) const HTTP_HEAD_BYTES: usize = 64 * 1_024;
+/// Header lines of a request or response.
+pub(crate) const HTTP_HEADERS_MAX: usize = 100;
+/// Redirects that one request follows.
+pub(crate) const HTTP_REDIRECTS: usize = 5;
+/// How long one request may take in all; long polls are kept open on purpose.
+pub(crate) const HTTP_EXCHANGE: Duration = Duration::from_secs(120);
+/// Events of the network that wait for the engine.
+pub(crate) const NET_EVENTS: usize = 64;
+/// Longest time that open sockets get to close in order when the component is removed.
+pub(crate) const STOP_SOCKETS: Duration = Duration::from_millis(500);
+/// How long the daemon's last acknowledgements are waited for.
+pub(crate) const GRACE_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,1 @@
+//! The engine with components of every habit.

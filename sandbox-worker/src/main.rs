@@ -1,0 +1,80 @@
+//! `sandbox-worker`: the confined process. What it does is its role; the daemon chooses.
+//!
+//! It writes nothing to standard output; standard error is its log. Everything else goes over the
+//! link that it inherits. Exit statuses are in `protocol::exit`.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod fetch;
+mod hostapi;
+mod minibus;
+mod net;
+mod port;
+mod role;
+mod spawner;
+
+use clap::{Parser, ValueEnum};
+use nix::errno::Errno;
+use nix::sys::socket::{UnixAddr, getpeername};
+use protocol::exit;
+use std::io::Write as _;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+
+/// The confined process of runtimed; started by runtimed, not by hand.
+#[derive(Debug, Parser)]
+#[command(name = "sandbox-worker", version)]
+struct Arguments {
+    /// What this process is for
+    #[arg(long)]
+    role: RoleName,
+    /// Number of the inherited link to the daemon
+    #[arg(long, default_value_t = port::LINK_FD)]
+    link_fd: RawFd,
+    /// Number of the inherited image that workers are started from (spawner only)
+    #[arg(long, required_if_eq("role", "spawner"))]
+    image_fd: Option<RawFd>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RoleName {
+    Spawner,
+    Net,
+    Fetch,
+    Stub,
+}
+
+/// Says it to whoever reads the log.
+pub(crate) fn log(text: &str) {
+    // Without a reader there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "sandbox-worker: {text}"));
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    // Adopting a number that is not ours to close would break the process later and elsewhere.
+    if getpeername::<UnixAddr>(arguments.link_fd).is_err() {
+        return usage(&format!("descriptor {} is no link", arguments.link_fd));
+    }
+    match (arguments.role, arguments.image_fd) {
+        (RoleName::Spawner, Some(image)) => match getpeername::<UnixAddr>(image) {
+            Err(Errno::ENOTSOCK) => spawner::run(arguments.link_fd, image),
+            _ => usage(&format!("descriptor {image} is no image")),
+        },
+        (RoleName::Spawner, None) => usage("the spawner needs an image"),
+        (RoleName::Net, _) => net::run(arguments.link_fd),
+        (RoleName::Fetch, _) => fetch::run(arguments.link_fd),
+        (RoleName::Stub, _) => ExitCode::from(exit::PERMANENT),
+    }
+}
+
+fn usage(text: &str) -> ExitCode {
+    log(&format!("{text}; this program is started by runtimed"));
+    ExitCode::from(exit::USAGE)
+}

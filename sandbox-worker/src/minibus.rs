@@ -1,0 +1,169 @@
+//! The edge between the MiniBus of a component and the frames of the link: what is posted becomes a
+//! frame or is refused with a reason, what arrives becomes the JSON that the component expects.
+
+use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
+use protocol::message::{Head, MessageType, body_facts, write_json};
+use protocol::reason::Reason;
+
+/// A message as the component posted it: already with an id, its body as JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Posted {
+    /// Text of the id.
+    pub(crate) id: String,
+    /// Whether the id was a number.
+    pub(crate) id_is_number: bool,
+    /// Word of the type.
+    pub(crate) kind: String,
+    /// Sender.
+    pub(crate) from: String,
+    /// Receiver.
+    pub(crate) to: String,
+    /// JSON text; empty for none.
+    pub(crate) body: String,
+    /// Whether a response is waited for.
+    pub(crate) reply: bool,
+}
+
+/// Why a message does not leave the sandbox: told to the component as a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Stable reason.
+    pub(crate) reason: Reason,
+    /// One sentence.
+    pub(crate) desc: String,
+}
+
+impl Refused {
+    pub(crate) fn new(reason: Reason, desc: impl Into<String>) -> Self {
+        Self { reason, desc: desc.into() }
+    }
+}
+
+/// Makes the frame of a posted message. The claims of its body and its wish for P2P are read here,
+/// so that the router never has to look into it.
+///
+/// # Errors
+/// It is no message, or too large.
+pub(crate) fn frame_of(posted: &Posted) -> Result<Frame, Refused> {
+    let kind = MessageType::from_word(&posted.kind).ok_or_else(|| {
+        Refused::new(Reason::UnknownType, format!("there is no message type `{}`", posted.kind))
+    })?;
+    let facts = body_facts(&posted.body).ok_or_else(|| {
+        Refused::new(Reason::Malformed, "the body names its code or its source twice, or as no text")
+    })?;
+    let mut builder = FrameBuilder::msg(kind.as_u8(), &posted.id, &posted.from, &posted.to)
+        .flag_if(flags::ID_NUM, posted.id_is_number)
+        .flag_if(flags::REPLY, posted.reply)
+        .flag_if(flags::P2P, facts.p2p)
+        .body(posted.body.as_bytes());
+    if kind == MessageType::Response {
+        builder = builder.code(facts.code.unwrap_or(0));
+    }
+    for claim in &facts.claims {
+        builder = builder.ext(ExtTag::Source, claim.as_bytes());
+    }
+    builder.build().map_err(|error| match error {
+        FrameError::TooLarge("len" | "body") => {
+            Refused::new(Reason::TooLarge, "the message is larger than a frame may be")
+        }
+        other => Refused::new(Reason::BadAddress, other.to_string()),
+    })
+}
+
+/// The JSON of a message that arrived.
+pub(crate) fn json_of(frame: &FrameRef<'_>) -> Vec<u8> {
+    let kind = MessageType::from_u8(frame.header.mtype).map_or("", MessageType::word);
+    let head = Head {
+        id: frame.id(),
+        id_is_number: frame.has(flags::ID_NUM),
+        kind,
+        from: frame.from(),
+        to: frame.to(),
+    };
+    let mut out = Vec::with_capacity(frame.bytes().len().saturating_add(64));
+    write_json(&mut out, &head, frame.body());
+    out
+}
+
+/// The response by which the worker itself refuses a request that arrived.
+pub(crate) fn refusal_of(request: &FrameRef<'_>, refused: &Refused) -> Option<Frame> {
+    let body = serde_json::json!({
+        "code": refused.reason.code(),
+        "desc": refused.desc,
+        "reason": refused.reason.token(),
+    })
+    .to_string();
+    FrameBuilder::msg(MessageType::Response.as_u8(), request.id(), request.to(), request.from())
+        .flag_if(flags::ID_NUM, request.has(flags::ID_NUM))
+        .code(refused.reason.code())
+        .body(body.as_bytes())
+        .build()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Posted, frame_of, json_of, refusal_of};
+    use crate::minibus::Refused;
+    use protocol::frame::{ExtTag, flags};
+    use protocol::limits::FRAME_BYTES_MAX;
+    use protocol::reason::Reason;
+
+    fn posted(kind: &str, body: &str) -> Posted {
+        Posted {
+            id: "7".to_owned(),
+            id_is_number: true,
+            kind: kind.to_owned(),
+            from: "hyperty://a.example/x".to_owned(),
+            to: "hyperty://b.example/y".to_owned(),
+            body: body.to_owned(),
+            reply: true,
+        }
+    }
+
+    #[test]
+    fn what_the_router_needs_is_in_the_header_and_the_body_stays_as_written() {
+        let body = r#"{ "source":"hyperty://a.example/s", "p2p":true, "value": 1.50 }"#;
+        let frame = frame_of(&posted("Read", body)).unwrap();
+        let view = frame.view().unwrap();
+        assert_eq!((view.id(), view.header.mtype), ("7", 2));
+        assert!(view.has(flags::REPLY | flags::P2P | flags::ID_NUM));
+        assert_eq!(view.ext().find(ExtTag::Source), Some(&b"hyperty://a.example/s"[..]));
+        assert_eq!(view.body(), body.as_bytes());
+        let json = String::from_utf8(json_of(&view)).unwrap();
+        let expected = format!(
+            r#"{{"id":7,"type":"read","from":"hyperty://a.example/x","to":"hyperty://b.example/y","body":{body}}}"#
+        );
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_response_carries_its_code_and_a_request_does_not() {
+        let response = frame_of(&posted("response", r#"{"code":"200"}"#)).unwrap();
+        assert_eq!(response.view().unwrap().header.code, 200);
+        let request = frame_of(&posted("create", r#"{"code":200}"#)).unwrap();
+        assert_eq!(request.view().unwrap().header.code, 0);
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_with_its_reason() {
+        let reason = |posted| frame_of(&posted).unwrap_err().reason;
+        assert_eq!(reason(posted("shout", "")), Reason::UnknownType);
+        assert_eq!(reason(posted("read", r#"{"source":1}"#)), Reason::Malformed);
+        let large = format!("\"{}\"", "x".repeat(FRAME_BYTES_MAX));
+        assert_eq!(reason(posted("read", &large)), Reason::TooLarge);
+        let mut long = posted("read", "");
+        long.to = "x".repeat(2_000);
+        assert_eq!(reason(long), Reason::BadAddress);
+    }
+
+    #[test]
+    fn a_refusal_goes_back_the_way_the_request_came() {
+        let request = frame_of(&posted("read", "")).unwrap();
+        let refused = Refused::new(Reason::NoRoute, "nobody listens");
+        let frame = refusal_of(&request.view().unwrap(), &refused).unwrap();
+        let view = frame.view().unwrap();
+        assert_eq!((view.from(), view.to()), ("hyperty://b.example/y", "hyperty://a.example/x"));
+        assert_eq!(view.header.code, 404);
+    }
+}

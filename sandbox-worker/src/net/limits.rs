@@ -1,0 +1,32 @@
+//! Every bound of the net role, each with its unit.
+
+use std::time::Duration;
+
+/// Streams that one sandbox may have open or under way.
+pub(crate) const RELAYS_PER_SANDBOX: usize = 32;
+/// Streams open or under way in all.
+pub(crate) const RELAYS_TOTAL: usize = 1_024;
+/// Bytes that one direction of a stream may hold here.
+pub(crate) const RELAY_BYTES: usize = 65_536;
+/// How long one direction may go on after the other has ended.
+pub(crate) const HALF_OPEN: Duration = Duration::from_secs(30);
+/// How often a stream is looked at for a sandbox end that hung up while nothing could be read.
+pub(crate) const HANG_UP_LOOK: Duration = Duration::from_secs(5);
+/// Longest that resolving and connecting may take together, whatever is asked.
+pub(crate) const CONNECT_MAX: Duration = Duration::from_secs(30);
+/// Shortest share of the budget that one of several addresses gets.
+pub(crate) const CONNECT_SHARE_MIN: Duration = Duration::from_millis(250);
+/// Addresses of one name that are tried.
+pub(crate) const ADDRESSES_MAX: usize = 32;
+/// Results that wait for their turn on the link.
+pub(crate) const RESULTS_QUEUED: usize = 64;
+/// How long one name server is waited for.
+pub(crate) const DNS_TRY: Duration = Duration::from_millis(1_500);
+/// How often all name servers are asked.
+pub(crate) const DNS_ROUNDS: usize = 2;
+/// Name servers that are asked.
+pub(crate) const DNS_SERVERS_MAX: usize = 3;
+/// Bytes of an answer in a datagram.
+pub(crate) const DNS_ANSWER_BYTES: usize = 4_096;
+/// Bytes that are read of `/etc/hosts` and `/etc/resolv.conf`.
+pub(crate) const HOSTS_BYTES: u64 = 1_048_576;

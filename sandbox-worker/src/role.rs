@@ -1,0 +1,64 @@
+//! What every confined role does first: closes its jail, says so, and only then anything else.
+
+use crate::port::{Port, PortError};
+use jail::{ConfineError, Confinement, Profile};
+use protocol::ctl::{ConfinedReport, Level};
+use protocol::exit;
+use std::os::fd::RawFd;
+use std::process::ExitCode;
+use tokio::task::LocalSet;
+
+/// Number of the role in `Hello`.
+pub(crate) const fn hello_number(profile: Profile) -> u8 {
+    match profile {
+        Profile::Stub => 1,
+        Profile::Fetch => 2,
+        Profile::Net => 4,
+    }
+}
+
+/// Closes the jail of `profile`, then serves the link on descriptor `link` by `serve`, which says
+/// hello when it is ready for its work. Runs on one thread; `spawn_local` works.
+pub(crate) fn run<F>(profile: Profile, link: RawFd, serve: F) -> ExitCode
+where
+    F: AsyncFnOnce(&mut Port) -> Result<(), PortError>,
+{
+    let confinement = match jail::confine(profile) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            crate::log(&error.to_string());
+            let gone = matches!(error, ConfineError::Gone);
+            return ExitCode::from(if gone { exit::TEMPORARY } else { exit::PERMANENT });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::log(&format!("there is no event loop: {error}"));
+            return ExitCode::from(exit::TEMPORARY);
+        }
+    };
+    let served = LocalSet::new().block_on(&runtime, async {
+        let mut port = Port::adopt(link)?;
+        port.confined(report(confinement))?;
+        serve(&mut port).await
+    });
+    match served {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(error) => {
+            crate::log(&error.to_string());
+            ExitCode::from(exit::TEMPORARY)
+        }
+    }
+}
+
+fn report(confinement: Confinement) -> ConfinedReport {
+    let level = match confinement.level {
+        jail::Level::None => Level::None,
+        jail::Level::Filtered => Level::Filtered,
+        jail::Level::Namespaces => Level::Namespaces,
+        jail::Level::Full => Level::Full,
+    };
+    let layers = confinement.layers.into_iter().map(str::to_owned).collect();
+    ConfinedReport { level, layers, missing: confinement.missing }
+}

@@ -1,0 +1,146 @@
+//! The spawner role: one thread, one request after the other, each a new sandbox.
+//!
+//! It trusts the daemon, reads nothing from anybody else, and ends with the link.
+
+use jail::Profile;
+use jail::spawn::{Limits, Spawn, SpawnError, Spawned, prepare, spawn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use protocol::ctl::{Role, SpawnReply, SpawnRequest};
+use protocol::exit;
+use protocol::limits::SPAWN_BYTES_MAX;
+use protocol::sys::{adopt, is_reset, recv_packet, send_packet, set_cloexec};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::process::ExitCode;
+
+/// Serves the link on descriptor `link_fd` until it ends, starting workers from `image_fd`.
+pub(crate) fn run(link_fd: RawFd, image_fd: RawFd) -> ExitCode {
+    let (link, image) = (adopt(link_fd), adopt(image_fd));
+    match serve(link.as_fd(), image.as_fd()) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(error) => {
+            crate::log(&format!("spawner: {error}"));
+            ExitCode::from(exit::TEMPORARY)
+        }
+    }
+}
+
+fn serve(link: BorrowedFd<'_>, image: BorrowedFd<'_>) -> io::Result<()> {
+    set_cloexec(link, true)?;
+    set_cloexec(image, true)?;
+    prepare()?;
+    let mut buffer = [0_u8; SPAWN_BYTES_MAX];
+    loop {
+        wait(link, PollFlags::POLLIN)?;
+        let received = match recv_packet(link, &mut buffer) {
+            Ok(received) if received.len == 0 => return Ok(()),
+            Ok(received) if received.truncated => return Err(broken("a packet was cut")),
+            Ok(received) => received,
+            // What was queued before the end, and then the end, follow.
+            Err(error) if is_reset(&error) || error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        };
+        let bytes = buffer.get(..received.len).unwrap_or_default();
+        let request = SpawnRequest::decode(bytes).map_err(io::Error::other)?;
+        let Ok([worker_link, log]) = <[OwnedFd; 2]>::try_from(received.fds) else {
+            return Err(broken("a request needs two descriptors"));
+        };
+        let (reply, pidfd) = answer(&request, image, worker_link, log);
+        send(link, &reply, pidfd.as_ref())?;
+    }
+}
+
+fn broken(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Does what is asked. A process that failed on its way comes back as a pidfd, too: it is the
+/// daemon's child, and nobody else can wait for it.
+fn answer(
+    request: &SpawnRequest,
+    image: BorrowedFd<'_>,
+    link: OwnedFd,
+    log: OwnedFd,
+) -> (SpawnReply, Option<OwnedFd>) {
+    let sandbox = request.sandbox;
+    let failed = |text: String| SpawnReply::Failed { sandbox, text };
+    let Some(profile) = profile(request.role) else {
+        return (failed("a spawner is not started by a spawner".to_owned()), None);
+    };
+    let mut limits = Limits::of(profile);
+    if profile != Profile::Net {
+        limits.open_files = request.open_files.into();
+    }
+    let args = ["sandbox-worker", "--role", request.role.name()];
+    match spawn(Spawn { image, args: &args, link, log, profile, uid: request.uid, limits }) {
+        Ok(Spawned { pidfd, pid, namespaces }) => {
+            (SpawnReply::Spawned { sandbox, pid, namespaces }, Some(pidfd))
+        }
+        Err(SpawnError { fault, remains }) => (failed(fault.to_string()), remains),
+    }
+}
+
+const fn profile(role: Role) -> Option<Profile> {
+    match role {
+        Role::Spawner => None,
+        Role::Net => Some(Profile::Net),
+        Role::Fetch => Some(Profile::Fetch),
+        Role::Stub => Some(Profile::Stub),
+    }
+}
+
+fn send(link: BorrowedFd<'_>, reply: &SpawnReply, pidfd: Option<&OwnedFd>) -> io::Result<()> {
+    let bytes = reply.encode().map_err(io::Error::other)?;
+    let fds: Vec<_> = pidfd.iter().map(|fd| fd.as_fd()).collect();
+    loop {
+        match send_packet(link, &bytes, &fds) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                wait(link, PollFlags::POLLOUT)?;
+            }
+            // Nobody waits for it any more; the end comes with the next packet.
+            Err(error) if is_reset(&error) => return Ok(()),
+            other => return other,
+        }
+    }
+}
+
+fn wait(link: BorrowedFd<'_>, event: PollFlags) -> io::Result<()> {
+    match poll(&mut [PollFd::new(link, event)], PollTimeout::NONE) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{answer, profile};
+    use jail::Profile;
+    use protocol::ctl::{Role, SpawnReply, SpawnRequest};
+    use protocol::sys::socketpair_seqpacket;
+    use std::os::fd::AsFd as _;
+
+    fn ask(role: Role, uid: Option<u32>) -> String {
+        let (link, log) = socketpair_seqpacket().unwrap();
+        let image = std::fs::File::open("/dev/null").unwrap();
+        let request = SpawnRequest { sandbox: 7, role, uid, open_files: 128 };
+        match answer(&request, image.as_fd(), link, log) {
+            (SpawnReply::Failed { sandbox: 7, text }, None) => text,
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn no_spawner_is_born_of_a_spawner() {
+        assert_eq!(profile(Role::Spawner), None);
+        assert_eq!(profile(Role::Stub), Some(Profile::Stub));
+        assert!(ask(Role::Spawner, Some(524_288)).contains("not started by"));
+    }
+
+    #[test]
+    fn no_worker_is_born_as_the_kernels_root() {
+        assert!(ask(Role::Stub, Some(0)).contains("no worker runs as root"));
+        if nix::unistd::geteuid().is_root() {
+            assert!(ask(Role::Stub, None).contains("no worker runs as root"));
+        }
+    }
+}

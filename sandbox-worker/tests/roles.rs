@@ -1,0 +1,154 @@
+//! The net and fetch roles as real processes, born by the spawner, with every wall in force.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    unreachable_pub,
+    reason = "tests"
+)]
+
+#[path = "roles/daemon.rs"]
+mod daemon;
+
+use daemon::{Spawner, Worker};
+use protocol::ctl::{ConnectError, CtlDown, CtlUp, FetchJob, Role, Target};
+use protocol::sys::{self, Ended};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+fn connect(
+    net: &mut Worker,
+    host: &str,
+    port: u16,
+    private: bool,
+) -> (Option<ConnectError>, Vec<OwnedFd>) {
+    let host = host.to_owned();
+    let wanted = CtlDown::NetConnect { req: 4, sandbox: 2, host, port, private, budget_ms: 5_000 };
+    net.send(&wanted, Vec::new());
+    match net.ctl() {
+        (CtlUp::NetResult { req: 4, error }, fds) => (error.map(|(error, _)| error), fds),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_net_role_connects_and_relays_from_its_jail_and_ends_with_its_link() {
+    let mut spawner = Spawner::start();
+    let mut net = spawner.worker(Role::Net);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+
+    assert_eq!(connect(&mut net, "localhost", port, false).0, Some(ConnectError::AddressDenied));
+    assert_eq!(connect(&mut net, "127.1", port, true).0, Some(ConnectError::NotResolved));
+
+    let (error, fds) = connect(&mut net, "127.0.0.1", port, true);
+    assert_eq!(error, None);
+    let mut inside = UnixStream::from(fds.into_iter().next().unwrap());
+    inside.set_nonblocking(false).unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    inside.write_all(b"ping").unwrap();
+    let mut four = [0; 4];
+    far.read_exact(&mut four).unwrap();
+    far.write_all(b"pong").unwrap();
+    inside.read_exact(&mut four).unwrap();
+    assert_eq!(&four, b"pong");
+
+    assert_eq!(net.leave(), Ended::Code(0));
+    assert_eq!(inside.read(&mut four).unwrap(), 0, "its streams end with it");
+}
+
+fn job(base: &str) -> CtlDown {
+    CtlDown::Fetch(Box::new(FetchJob {
+        base: base.to_owned(),
+        alternatives: Vec::new(),
+        names: vec!["default".into()],
+        sources: Vec::new(),
+        ca_pem: String::new(),
+        budget_ms: 15_000,
+    }))
+}
+
+#[test]
+fn the_fetch_role_reads_a_file_catalogue_from_its_jail() {
+    let mut spawner = Spawner::start();
+    let mut fetch = spawner.worker(Role::Fetch);
+    let folder = own_folder();
+    std::fs::write(folder.join("descriptor"), br#"{"objectName":"x"}"#).unwrap();
+    std::fs::write(folder.join("code"), b"code()").unwrap();
+    let open = |name: &str| OwnedFd::from(std::fs::File::open(folder.join(name)).unwrap());
+
+    fetch.send(&job("file:///srv/catalogue"), Vec::new());
+    let mut code = None;
+    while code.is_none() {
+        match fetch.ctl() {
+            (CtlUp::Connect { req, target: Target::File { path } }, _) => match path.as_str() {
+                "protocolstub/default.ps.json" => {
+                    fetch.send(&CtlDown::Connected { req }, vec![open("descriptor")]);
+                }
+                "protocolstub/default.ps.js" => {
+                    fetch.send(&CtlDown::Connected { req }, vec![open("code")]);
+                }
+                _ => {
+                    let (error, text) = (ConnectError::NotFound, "no".to_owned());
+                    fetch.send(&CtlDown::ConnectRefused { req, error, text }, Vec::new());
+                }
+            },
+            (CtlUp::Closed { .. }, _) => {}
+            (CtlUp::Fetched { descriptor, .. }, _) => {
+                assert_eq!(descriptor.name, "x");
+                fetch.send(&CtlDown::FetchSource, Vec::new());
+            }
+            (CtlUp::Source { size: 6, .. }, fds) => {
+                code = Some(sys::read_sealed(&fds[0], 100).unwrap());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(code.unwrap(), b"code()");
+    assert_eq!(fetch.ended(), Ended::Code(0), "one job a life");
+}
+
+/// A folder of this test alone.
+fn own_folder() -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("roles-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn the_fetch_role_speaks_http_from_its_jail() {
+    let mut spawner = Spawner::start();
+    let mut fetch = spawner.worker(Role::Fetch);
+    fetch.send(&job("http://example.com"), Vec::new());
+    let (CtlUp::Connect { req, target: Target::Tcp { host, port: 80 } }, _) = fetch.ctl() else {
+        panic!("no connection is wanted");
+    };
+    assert_eq!(host, "example.com");
+    let (near, mut far) = UnixStream::pair().unwrap();
+    fetch.send(&CtlDown::Connected { req }, vec![near.into()]);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        far.read_exact(&mut byte).unwrap();
+        head.extend_from_slice(&byte);
+    }
+    assert!(head.starts_with(b"GET /protocolstub/default HTTP/1.1\r\n"));
+    let body = r#"{"sourcePackage":{"sourceCode":"a()"}}"#;
+    write!(far, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    loop {
+        match fetch.ctl() {
+            (CtlUp::Closed { .. }, _) => {}
+            (CtlUp::Fetched { origin, .. }, _) => {
+                assert_eq!(origin, "http://example.com");
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(fetch.leave(), Ended::Code(0));
+}
