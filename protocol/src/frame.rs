@@ -12,14 +12,16 @@
 
 mod build;
 mod ext;
+mod large;
 mod packet;
 
 pub use build::FrameBuilder;
 pub use ext::{Ext, ExtError, ExtIter, ExtTag};
+pub use large::{attach, detach};
 pub use packet::{PacketFrames, frames};
 
 use crate::limits::{
-    ADDRESS_BYTES_MAX, BODY_BYTES_MAX, EXT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+    ADDRESS_BYTES_MAX, BODY_BYTES_MAX, EXT_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_HELD_BYTES_MAX,
     ID_BYTES_MAX,
 };
 
@@ -198,7 +200,7 @@ impl Header {
     /// The first thing that is wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
         let len = usize::try_from(u32_at(bytes, 0)?).map_err(|_e| FrameError::TooLarge("len"))?;
-        if len > FRAME_BYTES_MAX {
+        if len > FRAME_HELD_BYTES_MAX {
             return Err(FrameError::TooLarge("len"));
         }
         if len < FRAME_HEADER_BYTES || bytes.len() < len {
@@ -370,7 +372,7 @@ impl Frame {
 
 /// Writes into the header of a frame that lies in a buffer. Out of range writes nothing.
 pub mod patch {
-    fn put(frame: &mut [u8], at: usize, value: &[u8]) {
+    pub(super) fn put(frame: &mut [u8], at: usize, value: &[u8]) {
         if let Some(place) = frame.get_mut(at..at.saturating_add(value.len())) {
             place.copy_from_slice(value);
         }

@@ -4,6 +4,9 @@
 pub const FRAME_HEADER_BYTES: usize = 48;
 /// Largest frame, and so largest packet, in bytes. The kernel's default send buffer takes 212 960.
 pub const FRAME_BYTES_MAX: usize = 196_608;
+/// Largest frame held in memory: a whole line of an application. On a link the body of one that no
+/// packet holds travels in a sealed memfd.
+pub const FRAME_HELD_BYTES_MAX: usize = LINE_BYTES_MAX.saturating_add(8_192);
 /// Bytes up to which frames are collected into one packet; a larger frame travels alone.
 pub const PACKET_BYTES_TARGET: usize = 65_536;
 /// Bytes of a read buffer: one packet, and room to notice that one is too long.

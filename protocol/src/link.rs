@@ -25,6 +25,7 @@ pub use incoming::Incoming;
 pub use outgoing::{Outgoing, Packet};
 
 use crate::frame::{FrameRef, Kind, flags};
+use crate::limits::FRAME_BYTES_MAX;
 
 /// Which end this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,9 @@ pub enum LinkError {
     /// A frame that this end never gets in this state.
     #[error("a {0:?} frame came in state {1:?}")]
     Unexpected(Kind, State),
+    /// Larger than a packet may be.
+    #[error("frame is larger than a packet")]
+    Size,
     /// A worker wrote what only the daemon may.
     #[error("worker wrote a field that is the daemon's")]
     DaemonField,
@@ -156,6 +160,9 @@ impl Link {
             && (header.flags & flags::DAEMON_ONLY != 0 || header.origin != 0 || header.oseq != 0)
         {
             return Err(LinkError::DaemonField);
+        }
+        if self.side == Side::Daemon && header.len > FRAME_BYTES_MAX {
+            return Err(LinkError::Size);
         }
         let unexpected = LinkError::Unexpected(header.kind, self.state);
         match (header.kind, self.side, self.state) {

@@ -6,6 +6,7 @@ mod story;
 mod world;
 
 use crate::output::Failure;
+use nix::sys::signal::{SigSet, Signal};
 use protocol::exit;
 use std::time::Instant;
 
@@ -40,6 +41,11 @@ pub(crate) fn broken(step: &str, why: impl std::fmt::Display) -> Failure {
 
 /// Tells the story; with `keep` leaves everything running until it is interrupted.
 pub(crate) fn run(keep: bool) -> Result<(), Failure> {
+    let interrupts = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    if keep {
+        // Before any thread exists, so that all of them leave these to the one that waits.
+        interrupts.thread_block().map_err(|error| broken("keep", error))?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -50,7 +56,10 @@ pub(crate) fn run(keep: bool) -> Result<(), Failure> {
         let told = story::tell(&world, &mut steps).await;
         if told.is_ok() && keep {
             world.explain()?;
-            tokio::signal::ctrl_c().await.map_err(|error| broken("keep", error))?;
+            let waited = tokio::task::spawn_blocking(move || interrupts.wait()).await;
+            waited
+                .map_err(|error| broken("keep", error))?
+                .map_err(|error| broken("keep", error))?;
         }
         // The daemon is stopped whether the story held or not; its log helps where it did not.
         let log = world.log();

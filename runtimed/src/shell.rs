@@ -11,6 +11,7 @@ mod hub;
 mod notify;
 mod peer;
 mod ready;
+mod signals;
 mod sockets;
 mod spawn;
 mod verify;
@@ -28,13 +29,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use peer::Gate;
 use protocol::sys::{adopt, set_cloexec};
 use runtime_core::{Input, Settings};
+use signals::Signals;
 use sockets::Sockets;
 use spawn::{Image, Process, Spawner};
 use std::io;
 use std::os::fd::{IntoRawFd as _, RawFd};
 use std::rc::Rc;
 use tokio::runtime::Builder;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 /// Takes from this process what it will not need, before anything else is started: descriptors
@@ -168,34 +169,4 @@ async fn end(hub: &Shared) {
         tokio::time::timeout(KILLED_WITHIN, workers_gone),
         tokio::time::timeout(LAST_WORDS_WITHIN, apps_served),
     );
-}
-
-/// The signals that the daemon listens to.
-#[derive(Debug)]
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn told_to_stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    tracing::warn!("SIGHUP: this version does not reload; restart to apply changes");
-                }
-            }
-        }
-    }
 }

@@ -12,7 +12,7 @@ mod natives;
 mod tests;
 mod watch;
 
-pub(crate) use host::{Attempt, Host, HttpRequest, Out, Stage};
+pub(crate) use host::{Attempt, Host, HttpRequest, Out, Stage, host_of};
 
 use crate::hostapi::PARTS;
 use host::Rejections;
@@ -135,7 +135,7 @@ impl Engine {
 
     /// Prepares the place for a component.
     pub(crate) fn prepare(&mut self, setup: &Setup) {
-        self.turn = setup.turn;
+        self.turn = if setup.turn.is_zero() { TURN } else { setup.turn };
         self.runtime.set_memory_limit(setup.memory_bytes);
         self.host.borrow_mut().component.clone_from(&setup.component);
         let window = setup.profile == HostProfile::Window;
@@ -257,20 +257,26 @@ impl Engine {
         self.host.borrow_mut().link_full = full;
     }
 
+    /// Whether a listener was added since this was last asked.
+    pub(crate) fn take_listened(&mut self) -> bool {
+        std::mem::take(&mut self.host.borrow_mut().listened)
+    }
+
     /// Asks the component to end.
     pub(crate) fn stop(&mut self, now: Duration) {
         self.host.borrow_mut().now = now;
         self.run("the end", self.turn, |_ctx, api| api.get::<_, Function<'_>>("stop")?.call(()));
     }
 
-    /// WebSockets and requests that are open or wanted.
+    /// Connections that are open or wanted.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.host.borrow().dial.count()
     }
 
     /// The next thing that the component wants.
     pub(crate) fn next_out(&mut self) -> Option<Out> {
-        self.host.borrow_mut().outs.pop_front()
+        self.host.borrow_mut().next_out()
     }
 
     /// One turn: `body`, then the jobs that it left. What it throws is reported.

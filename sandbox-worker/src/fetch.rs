@@ -79,7 +79,7 @@ struct Desk {
 /// Runs the role on this link.
 pub(crate) fn run(link: RawFd) -> ExitCode {
     role::run(Profile::Fetch, link, async |port| {
-        port.hello(role::hello_number(Profile::Fetch), 0)?;
+        port.hello(role::HELLO_FETCH, 0)?;
         serve(port).await
     })
 }

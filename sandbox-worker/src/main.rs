@@ -4,6 +4,7 @@
 //! link that it inherits. Exit statuses are in `protocol::exit`.
 #![forbid(unsafe_code)]
 
+mod echo;
 mod engine;
 mod fetch;
 mod hostapi;
@@ -12,8 +13,10 @@ mod net;
 mod port;
 mod role;
 mod spawner;
+mod stub;
 
 use clap::{Parser, ValueEnum};
+use jail::Profile;
 use nix::errno::Errno;
 use nix::sys::socket::{UnixAddr, getpeername};
 use protocol::exit;
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
         (RoleName::Spawner, None) => usage("the spawner needs an image"),
         (RoleName::Net, _) => net::run(arguments.link_fd),
         (RoleName::Fetch, _) => fetch::run(arguments.link_fd),
-        (RoleName::Stub, _) => ExitCode::from(exit::PERMANENT),
+        (RoleName::Stub, _) => role::run(Profile::Stub, arguments.link_fd, stub::serve),
     }
 }
 

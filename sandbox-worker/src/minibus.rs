@@ -2,6 +2,7 @@
 //! frame or is refused with a reason, what arrives becomes the JSON that the component expects.
 
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
+use protocol::limits::FRAME_BYTES_MAX;
 use protocol::message::{Head, MessageType, body_facts, write_json};
 use protocol::reason::Reason;
 
@@ -49,7 +50,10 @@ pub(crate) fn frame_of(posted: &Posted) -> Result<Frame, Refused> {
         Refused::new(Reason::UnknownType, format!("there is no message type `{}`", posted.kind))
     })?;
     let facts = body_facts(&posted.body).ok_or_else(|| {
-        Refused::new(Reason::Malformed, "the body names its code or its source twice, or as no text")
+        Refused::new(
+            Reason::Malformed,
+            "the body names its code or its source twice, or as no text",
+        )
     })?;
     let mut builder = FrameBuilder::msg(kind.as_u8(), &posted.id, &posted.from, &posted.to)
         .flag_if(flags::ID_NUM, posted.id_is_number)
@@ -62,12 +66,12 @@ pub(crate) fn frame_of(posted: &Posted) -> Result<Frame, Refused> {
     for claim in &facts.claims {
         builder = builder.ext(ExtTag::Source, claim.as_bytes());
     }
-    builder.build().map_err(|error| match error {
-        FrameError::TooLarge("len" | "body") => {
-            Refused::new(Reason::TooLarge, "the message is larger than a frame may be")
-        }
-        other => Refused::new(Reason::BadAddress, other.to_string()),
-    })
+    let too_large = || Refused::new(Reason::TooLarge, "the message is larger than a packet may be");
+    match builder.build() {
+        Ok(frame) if frame.bytes().len() <= FRAME_BYTES_MAX => Ok(frame),
+        Ok(_) | Err(FrameError::TooLarge("len" | "body")) => Err(too_large()),
+        Err(other) => Err(Refused::new(Reason::BadAddress, other.to_string())),
+    }
 }
 
 /// The JSON of a message that arrived.
@@ -103,10 +107,9 @@ pub(crate) fn refusal_of(request: &FrameRef<'_>, refused: &Refused) -> Option<Fr
 
 #[cfg(test)]
 mod tests {
-    use super::{Posted, frame_of, json_of, refusal_of};
+    use super::{FRAME_BYTES_MAX, Posted, frame_of, json_of, refusal_of};
     use crate::minibus::Refused;
     use protocol::frame::{ExtTag, flags};
-    use protocol::limits::FRAME_BYTES_MAX;
     use protocol::reason::Reason;
 
     fn posted(kind: &str, body: &str) -> Posted {

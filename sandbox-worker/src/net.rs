@@ -67,7 +67,7 @@ pub(crate) fn run(link: RawFd) -> ExitCode {
     // Read before the jail closes: afterwards there are no files.
     let resolver = Resolver::of_this_machine();
     role::run(Profile::Net, link, async |port| {
-        port.hello(role::hello_number(Profile::Net), 0)?;
+        port.hello(role::HELLO_NET, 0)?;
         serve(port, resolver).await
     })
 }

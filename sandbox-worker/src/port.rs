@@ -6,8 +6,8 @@
 
 use protocol::codec::CodecError;
 use protocol::ctl::{ConfinedReport, CtlDown, CtlUp};
-use protocol::frame::{Frame, FrameBuilder, FrameError, Kind, frames};
-use protocol::limits::{ACK_DELAY_MS, READ_BUFFER_BYTES};
+use protocol::frame::{Frame, FrameBuilder, FrameError, Kind, attach, flags, frames};
+use protocol::limits::{ACK_DELAY_MS, BODY_BYTES_MAX, READ_BUFFER_BYTES};
 use protocol::link::{Got, Hello, Link, LinkError, Side, Welcome};
 use protocol::sys;
 use std::collections::VecDeque;
@@ -48,6 +48,7 @@ pub(crate) enum PortError {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// The daemon accepts the worker.
+    #[allow(dead_code, reason = "what it holds is for roles to come; the tests read it")]
     Welcome(Welcome),
     /// A message of the bus; say [`Port::disposed`] when it is dealt with.
     Msg(Frame),
@@ -239,6 +240,16 @@ impl Port {
         for frame in frames(packet) {
             let frame = frame?;
             let alone = frame.bytes().len() == len;
+            if alone && frame.has(flags::BODY_FD) {
+                let body = fds.pop().ok_or(PortError::Packet)?;
+                let body = sys::read_sealed(body, BODY_BYTES_MAX)?;
+                let whole = attach(&frame, &body)?;
+                match self.link.receive(&whole.view()?)? {
+                    Got::Msg => self.inbox.push_back(Event::Msg(whole)),
+                    _ => return Err(PortError::Packet),
+                }
+                continue;
+            }
             let event = match self.link.receive(&frame)? {
                 Got::Welcome(welcome) => Event::Welcome(welcome),
                 Got::Msg => Event::Msg(frame.to_owned()),

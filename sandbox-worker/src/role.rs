@@ -8,14 +8,12 @@ use std::os::fd::RawFd;
 use std::process::ExitCode;
 use tokio::task::LocalSet;
 
-/// Number of the role in `Hello`.
-pub(crate) const fn hello_number(profile: Profile) -> u8 {
-    match profile {
-        Profile::Stub => 1,
-        Profile::Fetch => 2,
-        Profile::Net => 4,
-    }
-}
+/// Number of the stub role in `Hello`.
+pub(crate) const HELLO_STUB: u8 = 1;
+/// Number of the fetch role in `Hello`.
+pub(crate) const HELLO_FETCH: u8 = 2;
+/// Number of the net role in `Hello`.
+pub(crate) const HELLO_NET: u8 = 4;
 
 /// Closes the jail of `profile`, then serves the link on descriptor `link` by `serve`, which says
 /// hello when it is ready for its work. Runs on one thread; `spawn_local` works.

@@ -13,7 +13,10 @@
 mod daemon;
 
 use daemon::{Spawner, Worker};
-use protocol::ctl::{ConnectError, CtlDown, CtlUp, FetchJob, Role, Target};
+use protocol::ctl::{
+    Assign, ConnectError, CtlDown, CtlUp, EngineKind, FetchJob, HostProfile, Role, Target,
+};
+use protocol::frame::{FrameBuilder, flags};
 use protocol::sys::{self, Ended};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -151,4 +154,61 @@ fn the_fetch_role_speaks_http_from_its_jail() {
         }
     }
     assert_eq!(fetch.leave(), Ended::Code(0));
+}
+
+fn assign(engine: EngineKind) -> CtlDown {
+    CtlDown::Assign(Box::new(Assign {
+        component: "hyperty-runtime://home.example/rt/protostub/b.example".into(),
+        runtime_url: "hyperty-runtime://home.example/rt".into(),
+        config: "{}".into(),
+        profile: HostProfile::Worker,
+        engine,
+        ca_pem: String::new(),
+        memory_bytes: 64 * 1_048_576,
+        turn_ms: 2_000,
+        grants: Vec::new(),
+    }))
+}
+
+/// Asks the component, and gives the body of its answer.
+fn ask(worker: &mut Worker) -> String {
+    let (from, to) = ("hyperty://home.example/a", "hyperty://b.example/b");
+    let message = FrameBuilder::msg(2, "7", from, to).flag(flags::REPLY).body(br#"{"n":1}"#);
+    worker.post(&message.build().unwrap());
+    let answer = worker.message();
+    let answer = answer.view().unwrap();
+    assert_eq!((answer.id(), answer.from(), answer.to()), ("7", to, from));
+    String::from_utf8(answer.body().to_vec()).unwrap()
+}
+
+#[test]
+fn a_javascript_stub_is_loaded_and_answers_from_its_jail() {
+    let code = br"
+        export default function activate(url, bus, config) {
+            bus.addListener('*', m => bus.postMessage({
+                id: m.id, type: 'response', from: m.to, to: m.from,
+                body: { code: 200, twice: m.body.n * 2, at: url } }));
+            return { name: 'Twice', instance: {} };
+        }";
+    let mut spawner = Spawner::start();
+    let mut stub = spawner.worker(Role::Stub);
+    stub.send(&assign(EngineKind::Js), vec![sys::sealed_memfd("code", code).unwrap()]);
+    assert_eq!(stub.ctl().0, CtlUp::Loaded);
+    assert_eq!(stub.ctl().0, CtlUp::Activated { name: "Twice".into() });
+    let body = ask(&mut stub);
+    assert!(body.contains(r#""twice":2"#) && body.contains("protostub/b.example"), "{body}");
+    stub.send(&CtlDown::Remove { grace_ms: 1_000 }, Vec::new());
+    assert_eq!(stub.ctl().0, CtlUp::Removed);
+    assert_eq!(stub.ended(), Ended::Code(0));
+}
+
+#[test]
+fn an_echo_answers_from_its_jail_and_ends_with_its_link() {
+    let mut spawner = Spawner::start();
+    let mut echo = spawner.worker(Role::Stub);
+    echo.send(&assign(EngineKind::Echo), Vec::new());
+    assert_eq!(echo.ctl().0, CtlUp::Loaded);
+    assert!(matches!(echo.ctl().0, CtlUp::Activated { .. }));
+    assert_eq!(ask(&mut echo), r#"{"n":1}"#);
+    assert_eq!(echo.leave(), Ended::Code(0));
 }

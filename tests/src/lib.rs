@@ -45,18 +45,27 @@ pub struct Daemon {
 impl Daemon {
     /// Starts a daemon with this `runtimed.toml`.
     pub fn start(config: &str) -> Self {
+        Self::start_program(&program("runtimed"), config)
+    }
+
+    /// Starts the `runtimed` in this folder, which takes the worker that is beside it.
+    pub fn start_from(programs: &Path, config: &str) -> Self {
+        Self::start_program(&programs.join("runtimed"), config)
+    }
+
+    fn start_program(program: &Path, config: &str) -> Self {
         let root = tempfile::Builder::new().prefix("rt-").tempdir().expect("a temporary folder");
         std::fs::write(root.path().join("runtimed.toml"), config).expect("the configuration");
-        let child = Self::launch(root.path());
+        let child = Self::launch(program, root.path());
         let daemon = Self { root, child };
         let status = daemon.ctl(&["status", "--wait", "20s"]);
         assert!(status.status.success(), "{status:?}");
         daemon
     }
 
-    fn launch(root: &Path) -> Child {
+    fn launch(program: &Path, root: &Path) -> Child {
         let log = std::fs::File::create(root.join("log")).expect("the log");
-        Command::new(program("runtimed"))
+        Command::new(program)
             .arg("--root")
             .arg(root)
             .stdin(Stdio::null())

@@ -56,18 +56,27 @@ fn ids_keep_their_json_form_and_provisional_answers_keep_the_request() {
 fn bad_lines_are_answered_and_the_connection_stays() {
     let daemon = Daemon::start("");
     let (mut alice, _bob) = pair(&daemon);
-    let error = |answer: &Value| (answer["error"]["code"].clone(), answer["error"]["reason"].clone());
+    let error =
+        |answer: &Value| (answer["error"]["code"].clone(), answer["error"]["reason"].clone());
     for line in ["nonsense\n", "[]\n", "{\"type\":\n", "7\n", "{}\n"] {
         alice.write_raw(line.as_bytes());
         let answer = alice.read().unwrap();
         assert_eq!(error(&answer), (json!(400), json!("malformed")), "{line}: {answer}");
     }
-    let deep = format!("{{\"type\":\"update\",\"to\":\"{BOB}\",\"body\":{}{}}}\n", "[".repeat(100), "]".repeat(100));
+    let deep = format!(
+        "{{\"type\":\"update\",\"to\":\"{BOB}\",\"body\":{}{}}}\n",
+        "[".repeat(100),
+        "]".repeat(100)
+    );
     alice.write_raw(deep.as_bytes());
     assert_eq!(error(&alice.read().unwrap()).0, json!(400));
     alice.write_raw(b"{\"id\":5,\"type\":\"read\",\"to\":5}\n");
     let response = alice.read().unwrap();
-    assert_eq!((&response["id"], &response["body"]["code"]), (&json!(5), &json!(400)), "{response}");
+    assert_eq!(
+        (&response["id"], &response["body"]["code"]),
+        (&json!(5), &json!(400)),
+        "{response}"
+    );
     alice.refused("read", "not an address", 400, "bad-address");
     alice.refused("dance", BOB, 400, "unknown-type");
     daemon.assert_conserved();
@@ -79,7 +88,10 @@ fn a_forged_sender_is_refused_at_its_own_link() {
     let (mut alice, mut bob) = pair(&daemon);
     alice.write(&json!({"id": 1, "type": "read", "from": BOB, "to": BOB, "body": {}}));
     let response = alice.response(1);
-    assert_eq!((&response["body"]["code"], &response["body"]["reason"]), (&json!(403), &json!("forged")));
+    assert_eq!(
+        (&response["body"]["code"], &response["body"]["reason"]),
+        (&json!(403), &json!("forged"))
+    );
     alice.write(&json!({"id": 2, "type": "read", "to": BOB, "body": {"source": "hyperty://localhost/carol"}}));
     assert_eq!(alice.response(2)["body"]["reason"], "forged-source");
     alice.ask("update", BOB, &json!({"first": true}));
@@ -149,13 +161,20 @@ fn a_line_over_the_bound_is_answered_and_ends_the_connection() {
 fn one_message_to_many_has_one_answer_each() {
     let daemon = Daemon::start("");
     let (mut alice, mut bob) = pair(&daemon);
-    alice.write(&json!({"id": 9, "type": "read", "to": [BOB, "hyperty://localhost/nobody"], "body": {}}));
+    alice.write(
+        &json!({"id": 9, "type": "read", "to": [BOB, "hyperty://localhost/nobody"], "body": {}}),
+    );
     let request = bob.read().unwrap();
-    bob.write(&json!({"id": request["id"], "type": "response", "to": ALICE, "body": {"code": 200}}));
+    bob.write(
+        &json!({"id": request["id"], "type": "response", "to": ALICE, "body": {"code": 200}}),
+    );
     let mut codes: Vec<(String, u64)> = (0..2)
         .map(|_| {
             let response = alice.response(9);
-            (response["from"].as_str().unwrap().to_owned(), response["body"]["code"].as_u64().unwrap())
+            (
+                response["from"].as_str().unwrap().to_owned(),
+                response["body"]["code"].as_u64().unwrap(),
+            )
         })
         .collect();
     codes.sort();
@@ -169,8 +188,13 @@ fn a_request_that_nobody_answers_expires_with_notice() {
     alice.write(&json!({"id": 1, "type": "read", "to": BOB, "timeout": 200, "body": {}}));
     let request = bob.read().unwrap();
     let response = alice.response(1);
-    assert_eq!((&response["body"]["code"], &response["body"]["reason"]), (&json!(408), &json!("deadline")));
-    bob.write(&json!({"id": request["id"], "type": "response", "to": ALICE, "body": {"code": 200}}));
+    assert_eq!(
+        (&response["body"]["code"], &response["body"]["reason"]),
+        (&json!(408), &json!("deadline"))
+    );
+    bob.write(
+        &json!({"id": request["id"], "type": "response", "to": ALICE, "body": {"code": 200}}),
+    );
     bob.ask("update", ALICE, &json!({"after": true}));
     assert_eq!(alice.read().unwrap()["body"]["after"], true, "the late answer was dropped");
     let messages = daemon.assert_conserved();

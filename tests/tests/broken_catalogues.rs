@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::Path;
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, descriptor};
@@ -16,8 +17,12 @@ struct Case {
     reason: &'static str,
 }
 
-fn case(name: &'static str, entry: impl ToString, code: u16, reason: &'static str) -> Case {
-    Case { name, entry: entry.to_string(), code, reason }
+fn case(name: &'static str, entry: impl Into<Value>, code: u16, reason: &'static str) -> Case {
+    let entry = match entry.into() {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Case { name, entry, code, reason }
 }
 
 fn with(member: &str, value: Value) -> Value {
@@ -54,11 +59,21 @@ fn descriptors() -> Vec<Case> {
         case("no source package", without("sourcePackage"), 503, unusable),
         case("a source package without code", with("sourcePackage", json!({})), 503, unusable),
         case("a source package that is text", with("sourcePackage", json!("code")), 503, unusable),
-        case("code that is a number", with("sourcePackage", json!({"sourceCode": 7})), 503, unusable),
+        case(
+            "code that is a number",
+            with("sourcePackage", json!({"sourceCode": 7})),
+            503,
+            unusable,
+        ),
         case("an unknown language", with("language", json!("cobol")), 503, unusable),
         case("a language that is a number", with("language", json!(7)), 503, unusable),
         case("a configuration that is a number", with("configuration", json!(7)), 503, unusable),
-        case("a configuration that is broken text", with("configuration", json!("{")), 503, unusable),
+        case(
+            "a configuration that is broken text",
+            with("configuration", json!("{")),
+            503,
+            unusable,
+        ),
         case("far too deep", format!("{}{}", "[".repeat(5000), "]".repeat(5000)), 503, unusable),
         case("too large", with("description", json!("x".repeat(300_000))), 503, unusable),
         case("bytes that are no text", "\u{0}\u{1}\u{2}", 503, unusable),
@@ -78,19 +93,58 @@ fn codes() -> Vec<Case> {
         case("a syntax error", stub("export default function ( {"), 502, "load"),
         case("throws while loading", stub("throw new Error('no');"), 502, "load"),
         case("throws a number", stub("throw 7;"), 502, "load"),
-        case("empty code", stub(" "), 502, "load"),
+        case("empty code", stub(" "), 502, "decoding"),
         case("no entry", stub("var x = 1;"), 502, "load"),
         case("an entry that is a number", stub("module.exports = 7;"), 502, "load"),
         case("loops while loading", stub("for (;;) {}"), 502, "load"),
-        case("eats memory while loading", stub("var a = []; for (;;) a.push(new Array(10000).join('x'));"), 502, "load"),
+        case(
+            "eats memory while loading",
+            stub("var a = []; for (;;) a.push(new Array(10000).join('x'));"),
+            502,
+            "load",
+        ),
         case("overflows the stack", stub("(function f() { return f() + 1; })();"), 502, "load"),
         case("requires what is not there", stub("require('fs');"), 502, "load"),
-        case("a class that throws when made", stub("System.register([], e => ({ execute() { e('default', class { constructor() { throw new Error('no'); } }); } }));"), 502, "activation"),
-        case("throws while activating", stub("export default function activate() { throw new Error('no'); }"), 502, "activation"),
-        case("loops while activating", stub("export default function activate() { for (;;) {} }"), 502, "activation"),
-        case("rejects while activating", stub("export default async function activate() { throw new Error('no'); }"), 502, "activation"),
-        case("_start throws", stub("System.register([], e => ({ execute() { e('default', class { _start() { throw new Error('no'); } }); } }));"), 502, "activation"),
-        case("a getter that throws", stub("export default function activate() { null.x; }"), 502, "activation"),
+        case(
+            "a class that throws when made",
+            stub(
+                "System.register([], e => ({ execute() { e('default', class { constructor() { throw new Error('no'); } }); } }));",
+            ),
+            502,
+            "activation",
+        ),
+        case(
+            "throws while activating",
+            stub("export default function activate() { throw new Error('no'); }"),
+            502,
+            "activation",
+        ),
+        case(
+            "loops while activating",
+            stub("export default function activate() { for (;;) {} }"),
+            502,
+            "activation",
+        ),
+        case(
+            "rejects while activating",
+            stub("export default async function activate() { throw new Error('no'); }"),
+            502,
+            "activation",
+        ),
+        case(
+            "_start throws",
+            stub(
+                "System.register([], e => ({ execute() { e('default', class { _start() { throw new Error('no'); } }); } }));",
+            ),
+            502,
+            "activation",
+        ),
+        case(
+            "a getter that throws",
+            stub("export default function activate() { null.x; }"),
+            502,
+            "activation",
+        ),
     ]
 }
 
@@ -121,7 +175,8 @@ fn run(cases: &[Case]) {
     for (number, case) in cases.iter().enumerate() {
         let catalogue = Folder::new(&folder.path().join(number.to_string()));
         catalogue.put("default", &case.entry);
-        config.push_str(&format!("[domain.\"d{number}.example\"]\ncatalogue = \"{}\"\n", catalogue.url()));
+        let _infallible =
+            write!(config, "[domain.\"d{number}.example\"]\ncatalogue = \"{}\"\n", catalogue.url());
     }
     let daemon = Daemon::start(&config);
     let mut alice = App::connect(&daemon.bus(), "alice", &["hyperty://localhost/alice"]);
@@ -139,11 +194,17 @@ fn run(cases: &[Case]) {
     for number in 0..cases.len() {
         let name = format!("d{number}.example");
         assert!(
-            events.as_array().unwrap().iter().any(|e| e["event"] == "deploy-failed" && e["name"] == name),
+            events
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|e| e["event"] == "deploy-failed" && e["name"] == name),
             "no event for {name}"
         );
     }
-    wait_for("only the daemon's own roles are left", || (processes_of(&daemon).len() <= 2).then_some(()));
+    wait_for("only the daemon's own roles are left", || {
+        (processes_of(&daemon).len() <= 2).then_some(())
+    });
     let rows = daemon.ctl_json(&["ps"]);
     for row in rows.as_array().unwrap() {
         assert_eq!((&row["state"], &row["pid"]), (&json!("failed"), &Value::Null), "{row}");
@@ -173,7 +234,11 @@ fn an_entry_that_is_not_a_plain_file_is_not_read() {
     for name in ["link", "fifo", "folder", "absent", "outside"] {
         let path = folder.path().join(name);
         places.push((name, Folder::new(&path)));
-        config.push_str(&format!("[domain.\"{name}.example\"]\ncatalogue = \"file://{}\"\n", path.display()));
+        let _infallible = write!(
+            config,
+            "[domain.\"{name}.example\"]\ncatalogue = \"file://{}\"\n",
+            path.display()
+        );
     }
     let entry = |name: &str| folder.path().join(name).join("protocolstub/default");
     std::os::unix::fs::symlink(&secret, entry("link")).unwrap();

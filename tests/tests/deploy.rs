@@ -31,7 +31,10 @@ fn an_unknown_domain_is_deployed_by_the_first_message_and_answers() {
     assert_eq!(response["body"]["value"]["echo"]["question"], 1);
     let row = daemon.row("example.com").expect("a row");
     assert_eq!(row["url"], response["body"]["value"]["by"]);
-    assert_eq!((&row["state"], &row["kind"], &row["engine"]), (&json!("active"), &json!("protostub"), &json!("js")));
+    assert_eq!(
+        (&row["state"], &row["kind"], &row["engine"]),
+        (&json!("active"), &json!("protostub"), &json!("js"))
+    );
     assert_eq!(row["restarts"], 0);
     assert!(row["code"]["digest"].as_str().unwrap().starts_with("sha256"), "{row}");
     assert!(matches!(row["sandbox"]["level"].as_str(), Some("namespaces" | "full")), "{row}");
@@ -131,7 +134,10 @@ fn undeploy_leaves_no_process_and_no_row() {
 fn call_speaks_for_the_operator() {
     let (_folder, daemon) = echo_daemon();
     let document = daemon.ctl_json(&["call", REMOTE, r#"{"x":1}"#]);
-    assert_eq!((&document["code"], &document["body"]["value"]["echo"]["x"]), (&json!(200), &json!(1)));
+    assert_eq!(
+        (&document["code"], &document["body"]["value"]["echo"]["x"]),
+        (&json!(200), &json!(1))
+    );
     let output = daemon.ctl(&["call", "hyperty://localhost/nobody"]);
     assert_eq!(output.status.code(), Some(4), "{output:?}");
 }
@@ -146,9 +152,7 @@ fn stopping_leaves_nothing_behind() {
     assert!(descendants.len() >= 2, "a spawner and a stub: {descendants:?}");
     let status = daemon.stop(nix::sys::signal::Signal::SIGTERM);
     assert_eq!(status.code(), Some(0), "{}", daemon.log());
-    wait_for("no process is left", || {
-        descendants.iter().all(|pid| !lives(*pid)).then_some(())
-    });
+    wait_for("no process is left", || descendants.iter().all(|pid| !lives(*pid)).then_some(()));
     let left: Vec<String> = std::fs::read_dir(daemon.root().join("run"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -163,9 +167,7 @@ fn no_orphan_survives_a_daemon_that_is_killed() {
     assert!(daemon.ctl(&["deploy", "example.com", "--wait"]).status.success());
     let descendants = daemon.descendants();
     daemon.stop(nix::sys::signal::Signal::SIGKILL);
-    wait_for("no process is left", || {
-        descendants.iter().all(|pid| !lives(*pid)).then_some(())
-    });
+    wait_for("no process is left", || descendants.iter().all(|pid| !lives(*pid)).then_some(()));
 }
 
 #[test]
@@ -185,9 +187,15 @@ fn a_foreign_response_or_a_claim_of_a_local_address_by_the_stub_is_refused() {
     let _carol = App::connect(&daemon.bus(), "carol", &["hyperty://localhost/carol"]);
     alice.ask("read", REMOTE, &json!({}));
     let first: Value = alice.read().unwrap();
-    assert_eq!((&first["type"], &first["body"]["code"]), (&json!("response"), &json!(200)), "{first}");
+    assert_eq!(
+        (&first["type"], &first["body"]["code"]),
+        (&json!("response"), &json!(200)),
+        "{first}"
+    );
     assert!(first["body"].get("forged").is_none(), "{first}");
-    wait_for("the refusals are events", || event_names(&daemon).contains(&"refused".to_owned()).then_some(()));
+    wait_for("the refusals are events", || {
+        event_names(&daemon).contains(&"refused".to_owned()).then_some(())
+    });
     assert!(daemon.row("third.example").is_none(), "a bridge never causes a deploy");
     daemon.assert_conserved();
 }

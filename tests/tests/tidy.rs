@@ -81,10 +81,30 @@ fn crates_only_use_the_layers_below() {
         let allowed = LAYERS.iter().find(|(layer, _)| *layer == name).unwrap().1;
         for dependency in package["dependencies"].as_array().unwrap() {
             let used = dependency["name"].as_str().unwrap();
-            assert!(!ours.contains(used) || allowed.contains(&used), "{name} may not import {used}");
+            assert!(
+                !ours.contains(used) || allowed.contains(&used),
+                "{name} may not import {used}"
+            );
             assert!(
                 name != "runtime-core" || !NOT_IN_CORE.contains(&used),
                 "the core may not know {used}"
+            );
+        }
+    }
+}
+
+/// Cargo gives a feature that one crate asks for to all of them; this one would make the worker's
+/// event loop open a socketpair, which its filter refuses.
+#[test]
+fn nobody_asks_for_the_signals_of_tokio() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let features = dependency["features"].as_array().unwrap();
+            assert!(
+                dependency["name"] != "tokio"
+                    || !features.iter().any(|f| f == "signal" || f == "full"),
+                "{} asks for tokio's signals",
+                package["name"]
             );
         }
     }
@@ -127,7 +147,8 @@ fn unsafe_lives_in_its_two_rooms() {
             assert!(text.contains("#![forbid(unsafe_code)]"), "{path} does not forbid unsafe");
         }
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let uses = code.filter(|line| line.contains("unsafe {") || line.contains("unsafe fn")).count();
+        let uses =
+            code.filter(|line| line.contains("unsafe {") || line.contains("unsafe fn")).count();
         assert!(uses == 0 || may_be_unsafe(&path) || path.ends_with("tidy.rs"), "{path}");
     }
 }
@@ -139,7 +160,11 @@ fn paths_in(text: &str) -> BTreeSet<String> {
         .step_by(2)
         .filter(|word| word.contains('/') && !word.contains([' ', ':', '<', '*', '$', '{']))
         .filter(|word| word.starts_with(|c: char| c.is_ascii_lowercase()))
-        .filter(|word| !["run/", "state/", "cache/", "target/", "registry/"].iter().any(|out| word.starts_with(out)))
+        .filter(|word| {
+            !["run/", "state/", "cache/", "target/", "registry/"]
+                .iter()
+                .any(|out| word.starts_with(out))
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -160,7 +185,9 @@ fn the_list_of_errors_is_the_enum() {
     let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
     let expected: Vec<String> = Reason::ALL
         .iter()
-        .map(|reason| format!("| `{}` | {} | {} |", reason.token(), reason.code(), reason.meaning().trim()))
+        .map(|reason| {
+            format!("| `{}` | {} | {} |", reason.token(), reason.code(), reason.meaning().trim())
+        })
         .collect();
     assert_eq!(rows, expected, "docs/errors.md is not what protocol::reason says");
 }
@@ -172,7 +199,8 @@ fn every_bound_says_its_unit_and_reason() {
         for (above, line) in lines.iter().zip(lines.iter().skip(1)) {
             let is_const = line.trim_start().starts_with("pub const")
                 || line.trim_start().starts_with("pub(crate) const");
-            assert!(!is_const || above.trim_start().starts_with("///"), "{path}: {line}");
+            let says = ["///", "#["].iter().any(|start| above.trim_start().starts_with(start));
+            assert!(!is_const || says, "{path}: {line}");
         }
     }
 }
@@ -184,7 +212,12 @@ fn each_decision_record_has_its_four_parts() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("# 0"), "{}", path.display());
         if !path.ends_with("0008-dependencies.md") {
-            for part in ["**Context.**", "**Decision.**", "**Consequence.**", "**What would change our mind.**"] {
+            for part in [
+                "**Context.**",
+                "**Decision.**",
+                "**Consequence.**",
+                "**What would change our mind.**",
+            ] {
                 assert!(text.contains(part), "{} lacks {part}", path.display());
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{ExtTag, Frame, FrameError, Kind, flags};
 use crate::limits::{
-    ADDRESS_BYTES_MAX, BODY_BYTES_MAX, EXT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES,
+    ADDRESS_BYTES_MAX, BODY_BYTES_MAX, EXT_BYTES_MAX, FRAME_HEADER_BYTES, FRAME_HELD_BYTES_MAX,
     HOPS_START, ID_BYTES_MAX,
 };
 
@@ -121,7 +121,7 @@ impl<'a> FrameBuilder<'a> {
             [self.id.len(), self.from.len(), self.to.len(), self.ext.len(), self.body.len()]
                 .iter()
                 .fold(FRAME_HEADER_BYTES, |sum, part| sum.saturating_add(*part));
-        check(total, FRAME_BYTES_MAX, "len")?;
+        check(total, FRAME_HELD_BYTES_MAX, "len")?;
         let body_len = match self.body_fd_len {
             Some(len) => len,
             None => u32_of(self.body.len())?,

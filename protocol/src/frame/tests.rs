@@ -1,8 +1,10 @@
 //! Byte-exact tests of the header, and properties of the parser.
 #![allow(clippy::as_conversions, clippy::arithmetic_side_effects, reason = "tests")]
 
-use super::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, Kind, flags, frames, patch};
-use crate::limits::{FRAME_BYTES_MAX, ID_BYTES_MAX};
+use super::{
+    ExtTag, Frame, FrameBuilder, FrameError, FrameRef, Kind, attach, detach, flags, frames, patch,
+};
+use crate::limits::{FRAME_BYTES_MAX, FRAME_HELD_BYTES_MAX, ID_BYTES_MAX};
 use proptest::prelude::*;
 
 fn sample() -> Frame {
@@ -54,13 +56,35 @@ fn bounds_hold_at_the_edge_and_one_past() {
     assert!(FrameBuilder::msg(1, &id, "", "").build().is_ok());
     let id = "x".repeat(ID_BYTES_MAX + 1);
     assert_eq!(FrameBuilder::msg(1, &id, "", "").build(), Err(FrameError::TooLarge("id")));
-    let body = vec![b' '; FRAME_BYTES_MAX - 48];
+    let body = vec![b' '; FRAME_HELD_BYTES_MAX - 48];
     assert!(FrameBuilder::msg(1, "", "", "").body(&body).build().is_ok());
-    let body = vec![b' '; FRAME_BYTES_MAX - 47];
+    let body = vec![b' '; FRAME_HELD_BYTES_MAX - 47];
     assert_eq!(
         FrameBuilder::msg(1, "", "", "").body(&body).build(),
         Err(FrameError::TooLarge("len"))
     );
+}
+
+#[test]
+fn a_body_that_no_packet_holds_is_detached_and_attached_again() {
+    let large = |bytes: usize| {
+        let body = vec![b'7'; bytes];
+        FrameBuilder::msg(2, "1", "a://b.c", "a://b.d")
+            .flag(flags::REPLY)
+            .body(&body)
+            .build()
+            .unwrap()
+    };
+    let fits = large(FRAME_BYTES_MAX - 48 - 15);
+    assert_eq!(fits.bytes().len(), FRAME_BYTES_MAX);
+    assert!(detach(fits.bytes()).is_none());
+    let frame = large(FRAME_BYTES_MAX - 48 - 14);
+    let (head, body) = detach(frame.bytes()).unwrap();
+    let view = FrameRef::parse(&head).unwrap();
+    assert!(view.has(flags::BODY_FD | flags::REPLY) && view.body().is_empty());
+    assert_eq!(attach(&view, body).unwrap(), frame);
+    assert_eq!(attach(&view, &body[1..]), Err(FrameError::Arithmetic));
+    assert_eq!(attach(&fits.view().unwrap(), &[]), Err(FrameError::Arithmetic));
 }
 
 #[test]
@@ -74,7 +98,7 @@ fn each_breach_has_its_error() {
     assert_eq!(with(0, 47), FrameError::Truncated);
     assert_eq!(with(0, 89), FrameError::Truncated);
     assert_eq!(with(0, 87), FrameError::Arithmetic);
-    assert_eq!(with(2, 4), FrameError::TooLarge("len"));
+    assert_eq!(with(2, 0x11), FrameError::TooLarge("len"));
     assert_eq!(with(4, 0x33), FrameError::Kind(0x33));
     assert_eq!(with(7, 0x04), FrameError::Reserved);
     assert_eq!(with(35, 1), FrameError::Reserved);

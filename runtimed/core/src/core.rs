@@ -76,7 +76,7 @@ impl Core {
             Input::Frame { link, frame } => self.on_frame(link, frame),
             Input::Disposed { link, frames, bytes: _ } => self.bus.disposed(link, frames),
             Input::AppJoined { link, name, uid, addresses } => {
-                self.app_joined(Joining { link, name, uid, addresses });
+                self.app_joined(&Joining { link, name, uid, addresses });
             }
             Input::AppLeft { link, unsent } => self.app_left(link, unsent),
             Input::EdgeRefused { link, reason } => self.edge_refused(link, reason),

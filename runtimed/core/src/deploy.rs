@@ -19,12 +19,13 @@
 mod fetching;
 mod starting;
 
+use crate::effect::Effect;
 use crate::input::{CodeHandle, Digest, SandboxId, Time};
 use crate::limits::{COMPONENTS_MAX, DEPLOY_MS, DEPLOYS_MAX, FAILED_MS};
-use crate::ua::component::{Component, State};
-use crate::ua::sandbox::Owner;
+use crate::settings::DomainSettings;
+use crate::ua::component::{AfterStop, Component, State};
+use crate::ua::sandbox::{Owner, Sandbox};
 use crate::ua::{Happened, Refusal, Ua, UaOut};
-use crate::effect::Effect;
 use protocol::address::RouteKey;
 use protocol::ctl::Role;
 use protocol::descriptor::Descriptor;
@@ -37,9 +38,8 @@ pub(crate) struct Source {
     pub(crate) base: String,
     pub(crate) alternatives: Vec<String>,
     pub(crate) names: Vec<String>,
-    pub(crate) sources: Vec<String>,
-    pub(crate) ca_pem: String,
-    pub(crate) private: bool,
+    /// By whose rules: of the domain, or of the home domain.
+    pub(crate) settings: DomainSettings,
 }
 
 /// A deploy or a restart under way.
@@ -71,7 +71,9 @@ impl Deploy {
     /// `host:port` that the fetch worker may reach now.
     pub(crate) fn fetch_targets(&self) -> BTreeSet<String> {
         let Some(source) = &self.source else { return BTreeSet::new() };
-        let origins = std::iter::once(&source.base).chain(&source.alternatives).chain(&source.sources);
+        let origins = std::iter::once(&source.base)
+            .chain(&source.alternatives)
+            .chain(&source.settings.sources);
         origins.filter_map(|origin| fetching::target_of(origin)).collect()
     }
 }
@@ -88,12 +90,21 @@ impl Ua {
         if self.stopping {
             return Err(Refusal::new(Reason::Stopping, "the runtime is stopping"));
         }
+        if let Some(component) = self.components.get_mut(key).filter(|c| c.state == State::Stopping)
+        {
+            match component.after_stop {
+                AfterStop::Forget => return Err(component.refusal(now)),
+                AfterStop::Sleep => component.after_stop = AfterStop::Wake,
+                AfterStop::Wake | AfterStop::Restart => {}
+            }
+            return Ok(());
+        }
         let deploying = self.components.values().filter(|c| c.state == State::Deploying).count();
         if deploying >= DEPLOYS_MAX {
             return Err(Refusal::new(Reason::Overloaded, "too many deploys at once").retry(1_000));
         }
         if !self.components.contains_key(key) {
-            self.make_room_for_component()?;
+            self.make_room_for_component(out)?;
             let url = self.allocate(key);
             self.components.insert(key.clone(), Component::new(key.clone(), url, now));
         }
@@ -132,25 +143,34 @@ impl Ua {
         Ok(())
     }
 
-    /// Forgets a failed component if the table is full: strangers choose the domains.
-    fn make_room_for_component(&mut self) -> Result<(), Refusal> {
+    /// Forgets a component without a process if the table is full: strangers choose the domains.
+    /// First one that failed, then one that sleeps, the longest unused first.
+    fn make_room_for_component(&mut self, out: &mut Vec<UaOut>) -> Result<(), Refusal> {
         if self.components.len() < COMPONENTS_MAX {
             return Ok(());
         }
         let oldest = self
             .components
             .values()
-            .filter(|c| c.state == State::Failed && c.waiters.is_empty() && c.package.is_none())
-            .min_by_key(|c| c.last_used)
+            .filter(|c| matches!(c.state, State::Failed | State::Dormant) && c.waiters.is_empty())
+            .min_by_key(|c| (c.state != State::Failed, c.pin.is_some(), c.last_used))
             .map(|c| c.key.clone());
-        match oldest.and_then(|key| self.components.remove(&key)) {
-            Some(_) => Ok(()),
-            None => Err(Refusal::new(Reason::Overloaded, "too many components").retry(1_000)),
-        }
+        let Some(key) = oldest else {
+            return Err(Refusal::new(Reason::Overloaded, "too many components").retry(1_000));
+        };
+        self.forget(&key, out);
+        Ok(())
     }
 
     /// Records that a stage is reached.
-    pub(crate) fn stage(&mut self, now: Time, key: &RouteKey, stage: &'static str, detail: &str, out: &mut Vec<UaOut>) {
+    pub(crate) fn stage(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        stage: &'static str,
+        detail: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(component) = self.components.get_mut(key) else { return };
         let Some(deploy) = component.deploy.as_mut() else { return };
         deploy.stage = stage;
@@ -165,19 +185,25 @@ impl Ua {
     }
 
     /// The deploy failed: everything it started ends, everybody who waits is answered.
-    pub(crate) fn fail(&mut self, now: Time, key: &RouteKey, refusal: Refusal, out: &mut Vec<UaOut>) {
+    pub(crate) fn fail(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        refusal: Refusal,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(component) = self.components.get_mut(key) else { return };
         let Some(deploy) = component.deploy.take() else { return };
         let stage = refusal.stage.unwrap_or(deploy.stage);
-        let wait = FAILED_MS
-            .get(component.failures)
-            .or(FAILED_MS.last())
-            .copied()
-            .unwrap_or(1_000);
+        let wait = FAILED_MS.get(component.failures).or(FAILED_MS.last()).copied().unwrap_or(1_000);
         component.failures = component.failures.saturating_add(1);
         let refusal = refusal.at(stage).retry(wait);
         component.state = State::Failed;
-        component.status = "failed";
+        // Nobody has heard of a stub that never ran.
+        let known = deploy.again || component.status != "none";
+        if !known {
+            component.status = "failed";
+        }
         component.retry_at = Some(Time(now.0.saturating_add(wait)));
         component.last_refusal = Some(refusal.clone());
         component.last_error = Some(format!("{stage}: {}", refusal.desc));
@@ -194,18 +220,35 @@ impl Ua {
         let detail = format!("{stage}: {}", refusal.desc);
         let what = Happened::new("deploy-failed", &name, &detail).reason(refusal.reason.token());
         self.event(now, what, out);
+        if known {
+            self.set_status(now, key, "failed", &refusal.desc, out);
+        }
         self.answer_waiters(key, Some(&refusal), out);
         out.push(UaOut::Failed { key: key.clone(), refusal });
     }
 
     /// The deploy's own deadlines.
     pub(crate) fn deploy_tick(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
-        let Some(deploy) = self.components.get(key).and_then(|c| c.deploy.as_ref()) else { return };
+        let Some(component) = self.components.get(key) else { return };
+        let Some(deploy) = component.deploy.as_ref() else { return };
         if deploy.source_deadline.is_some_and(|at| at <= now) {
-            let text = "the catalogue did not answer in time";
-            self.source_failed(now, key, Refusal::new(Reason::CatalogueSlow, text).at("descriptor"), out);
+            let asked =
+                deploy.fetch.and_then(|id| self.sandboxes.get(&id)).is_some_and(Sandbox::is_usable);
+            let refusal = if asked {
+                let stage = if deploy.descriptor.is_some() { "source" } else { "descriptor" };
+                let text = "the catalogue did not answer in time";
+                Refusal::new(Reason::CatalogueSlow, text).at(stage)
+            } else {
+                let text = "no fetch worker was ready in time";
+                Refusal::new(Reason::SandboxUnavailable, text).at("sandbox")
+            };
+            self.source_failed(now, key, refusal, out);
         } else if deploy.deadline <= now {
-            let stage = deploy.stage;
+            let assigned =
+                component.stub.and_then(|id| self.sandboxes.get(&id)).is_some_and(|s| s.assigned);
+            // The code waits for its sandbox.
+            let stage =
+                if component.package.is_some() && !assigned { "sandbox" } else { deploy.stage };
             let reason = match stage {
                 "assign" | "load" => Reason::Load,
                 "activate" => Reason::Activation,
@@ -213,7 +256,8 @@ impl Ua {
                 _ => Reason::CatalogueSlow,
             };
             let first = deploy.first_error.clone();
-            let late = Refusal::new(reason, format!("the deploy took too long at stage {stage}")).at(stage);
+            let late = Refusal::new(reason, format!("the deploy took too long at stage {stage}"))
+                .at(stage);
             self.fail(now, key, first.unwrap_or(late), out);
         }
     }

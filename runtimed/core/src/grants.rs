@@ -94,7 +94,11 @@ fn objection(want: &WantedHost, domain: &DomainSettings, granted: usize) -> Opti
         return Some("plain text needs private = true".to_owned());
     }
     let literal = want.host.starts_with('[')
-        || want.host.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+        || want
+            .host
+            .rsplit('.')
+            .next()
+            .is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
     let is_mapped = domain.hosts.contains_key(&format!("{}:{}", want.host, want.port));
     if literal && !is_mapped {
         return Some("an address instead of a name; grant it with connect".to_owned());
@@ -156,7 +160,11 @@ mod tests {
         let mut domain = DomainSettings { private: true, ..DomainSettings::default() };
         domain.connect.push("127.0.0.1:9090".to_owned());
         domain.hosts.insert("slack.com:443".to_owned(), "127.0.0.1:9443".to_owned());
-        let wanted = [want("slack.com", 443, true), want("evil.example", 443, true), want("127.0.0.1", 9090, false)];
+        let wanted = [
+            want("slack.com", 443, true),
+            want("evil.example", 443, true),
+            want("127.0.0.1", 9090, false),
+        ];
         let grants = Grants::decide(&wanted, &domain);
         let way = |host: &str, port| grants.way(host, port, &domain);
         assert!(way("127.0.0.1", 9090).unwrap().private);
@@ -172,7 +180,8 @@ mod tests {
     fn an_update_that_asks_for_more_is_not_within() {
         let domain = DomainSettings::default();
         let first = Grants::decide(&[want("a.example", 443, true)], &domain);
-        let more = Grants::decide(&[want("a.example", 443, true), want("b.example", 443, true)], &domain);
+        let more =
+            Grants::decide(&[want("a.example", 443, true), want("b.example", 443, true)], &domain);
         assert!(first.are_within(&more) && !more.are_within(&first));
     }
 }

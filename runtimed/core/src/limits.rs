@@ -4,8 +4,8 @@ use protocol::limits::{WINDOW_BYTES, WINDOW_FRAMES};
 
 /// Frames an application may have waiting at its socket before senders get 503 `slow-consumer`.
 pub const EGRESS_APP_FRAMES: u32 = 1_024;
-/// Bytes of the same.
-pub const EGRESS_APP_BYTES: u64 = 1_048_576;
+/// Bytes of the same: one sender may have half of what is free, and a whole line must fit.
+pub const EGRESS_APP_BYTES: u64 = 4 * 1_048_576;
 /// Frames a worker may have unacknowledged: its window, and as many waiting behind it.
 pub const EGRESS_WORKER_FRAMES: u32 = WINDOW_FRAMES.saturating_add(EGRESS_APP_FRAMES);
 /// Bytes of the same.
@@ -103,3 +103,7 @@ pub const QUARANTINE_REARM_MS: u64 = 600_000;
 pub const OPERATOR_WAIT_MS: u64 = 30_000;
 /// Heartbeats that may be missed in a row; one more ends the stub.
 pub const HEARTBEATS_MISSED_MAX: u8 = 1;
+/// Milliseconds that one turn of a stub's engine may take.
+pub const TURN_MS: u32 = 2_000;
+/// Bytes of the sentence that a stub gives with its status.
+pub const STATUS_DESC_BYTES: usize = 512;

@@ -3,7 +3,7 @@
 use crate::effect::{Effect, ReplyTo};
 use crate::input::{SandboxId, Time, Token};
 use crate::limits::{FOLLOWERS_MAX, OPERATOR_WAIT_MS, WAITERS_PER_COMPONENT};
-use crate::ua::component::{Component, State};
+use crate::ua::component::{AfterStop, Component, State};
 use crate::ua::{Happened, Refusal, Ua, UaOut, bounded};
 use protocol::address::RouteKey;
 use protocol::control::{Command, Denial, EventRow, InspectReply, PsRow, Reply, StatusReply};
@@ -84,11 +84,13 @@ impl Ua {
             | Command::Logs { name, .. }
                 if self.named(&name).is_none() =>
             {
-                let text = format!("no component {}; `runtimectl ps` lists them", bounded(&name, 128));
+                let text =
+                    format!("no component {}; `runtimectl ps` lists them", bounded(&name, 128));
                 deny(token, Denial::NotFound, text, out);
             }
             Command::Inspect { name } => {
-                if let Some(found) = self.named(&name).and_then(|key| self.inspect(now, &key, ctx)) {
+                if let Some(found) = self.named(&name).and_then(|key| self.inspect(now, &key, ctx))
+                {
                     reply(token, Reply::Inspect(Box::new(found)), ReplyTo::Last, out);
                 }
             }
@@ -97,7 +99,8 @@ impl Ua {
             Command::Kill { name, signal } => self.kill(token, &name, signal, out),
             Command::Logs { name, follow } => {
                 let key = self.named(&name);
-                let lines = key.as_ref().and_then(|key| self.components.get(key)).map(|c| c.log.clone());
+                let lines =
+                    key.as_ref().and_then(|key| self.components.get(key)).map(|c| c.log.clone());
                 for (time_ms, text) in lines.unwrap_or_default() {
                     reply(token, Reply::Log { time_ms, text }, ReplyTo::More, out);
                 }
@@ -126,7 +129,13 @@ impl Ua {
         })
     }
 
-    fn follow_or_end(&mut self, token: Token, log_of: Option<RouteKey>, follow: bool, out: &mut Vec<UaOut>) {
+    fn follow_or_end(
+        &mut self,
+        token: Token,
+        log_of: Option<RouteKey>,
+        follow: bool,
+        out: &mut Vec<UaOut>,
+    ) {
         if !follow {
             return reply(token, Reply::Done, ReplyTo::Last, out);
         }
@@ -143,7 +152,14 @@ impl Ua {
     }
 
     /// A line of a stub's console, or of the worker itself.
-    pub(crate) fn log_line(&mut self, now: Time, id: SandboxId, level: u8, text: &str, out: &mut Vec<UaOut>) {
+    pub(crate) fn log_line(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        level: u8,
+        text: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         let text = bounded(text, protocol::limits::LOG_LINE_BYTES_MAX);
         let wall = self.events.wall(now);
         let name = match self.key_of(id) {
@@ -222,7 +238,8 @@ impl Ua {
             digest: package.map(crate::ua::component::Package::digest_text),
             source: package.map(|package| package.source.clone()),
             pin: component.pin.as_ref().map(|_| {
-                if self.domain_settings(&component.key).pin { "digest" } else { "rights" }.to_owned()
+                if self.domain_settings(&component.key).pin { "digest" } else { "rights" }
+                    .to_owned()
             }),
             started_at_ms: sandbox.and(component.started_at).map(|at| self.events.wall(at)),
             rss_bytes: component.stub.and_then(|id| rss_of(id, rss)),
@@ -266,6 +283,7 @@ impl Ua {
         }
         let idle = self.components.get(&key).is_none_or(|component| {
             matches!(component.state, State::Failed | State::Quarantined | State::Dormant)
+                || component.state == State::Stopping && component.after_stop != AfterStop::Forget
         });
         let backoff = self.components.get(&key).is_some_and(|c| c.state == State::Backoff);
         if idle || backoff {
@@ -299,7 +317,12 @@ impl Ua {
     }
 
     /// The deploy ended: everybody who waits for `active` hears of it; with a refusal, all do.
-    pub(crate) fn answer_waiters(&mut self, key: &RouteKey, refusal: Option<&Refusal>, out: &mut Vec<UaOut>) {
+    pub(crate) fn answer_waiters(
+        &mut self,
+        key: &RouteKey,
+        refusal: Option<&Refusal>,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(component) = self.components.get_mut(key) else { return };
         let (done, rest) = std::mem::take(&mut component.waiters)
             .into_iter()
@@ -327,7 +350,12 @@ impl Ua {
 
     pub(crate) fn expire_waiters(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
         let Some(component) = self.components.get_mut(key) else { return };
-        let text = format!("{key} is {}, says {}, after {} s", component.state.word(), component.status, OPERATOR_WAIT_MS / 1_000);
+        let text = format!(
+            "{key} is {}, says {}, after {} s",
+            component.state.word(),
+            component.status,
+            OPERATOR_WAIT_MS / 1_000
+        );
         component.waiters.retain(|(token, _, until)| {
             let late = *until <= now;
             if late {
@@ -344,11 +372,14 @@ impl Ua {
         self.answer_waiters(&key, Some(&removed), out);
         out.push(UaOut::Failed { key: key.clone(), refusal: removed });
         self.remove(now, &key, "removed", out);
-        match self.components.get_mut(&key).filter(|_| has_process) {
-            Some(component) => component.forget_after_stop = true,
-            None => self.forget(&key, out),
+        if let Some(component) = self.components.get_mut(&key).filter(|_| has_process) {
+            // The end of its process is the event.
+            component.after_stop = AfterStop::Forget;
+        } else {
+            self.forget(&key, out);
+            let name = key.to_string();
+            self.event(now, Happened::new("exited", &name, "undeployed by an operator"), out);
         }
-        self.event(now, Happened::new("exited", name, "undeployed by an operator"), out);
         reply(token, Reply::Done, ReplyTo::Last, out);
     }
 
@@ -359,7 +390,7 @@ impl Ua {
         component.quarantines = 0;
         component.failures = 0;
         if component.stub.is_some() && component.state == State::Active {
-            component.restart_after_stop = true;
+            component.after_stop = AfterStop::Restart;
             self.remove(now, &key, "operator", out);
         } else if !matches!(component.state, State::Deploying | State::Stopping)
             && let Err(refusal) = self.start(now, &key, "restart by the operator", out)
@@ -372,10 +403,18 @@ impl Ua {
     fn kill(&mut self, token: Token, name: &str, signal: i32, out: &mut Vec<UaOut>) {
         let stub = self.named(name).and_then(|key| self.components.get(&key)?.stub);
         let Some(id) = stub else {
-            return deny(token, Denial::NotActive, format!("{} has no process", bounded(name, 128)), out);
+            return deny(
+                token,
+                Denial::NotActive,
+                format!("{} has no process", bounded(name, 128)),
+                out,
+            );
         };
         if !(1..=64).contains(&signal) {
             return deny(token, Denial::Usage, format!("{signal} is no signal"), out);
+        }
+        if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+            sandbox.signalled = Some(signal);
         }
         out.push(UaOut::Effect(Effect::Signal { sandbox: id, signal }));
         reply(token, Reply::Done, ReplyTo::Last, out);

@@ -1,9 +1,10 @@
 //! The registry of stubs: their addresses, and what they say of themselves.
 
+use crate::input::{SandboxId, Time};
+use crate::limits::{BUILTIN_BODY_BYTES, STATUS_DESC_BYTES};
 use crate::settings::DomainSettings;
 use crate::ua::component::Component;
-use crate::ua::{Happened, Ua, UaOut};
-use crate::input::{SandboxId, Time};
+use crate::ua::{Happened, Ua, UaOut, bounded};
 use protocol::address::{Address, RouteKey};
 use serde_json::{Value, json};
 
@@ -71,15 +72,20 @@ impl Ua {
         out: &mut Vec<UaOut>,
     ) -> bool {
         let own = to.as_str().strip_suffix("/status").is_some_and(|url| url == from.as_str());
-        let Some(key) = self.components.values().find(|c| own && c.url == *from).map(|c| c.key.clone())
+        let Some(key) =
+            self.components.values().find(|c| own && c.url == *from).map(|c| c.key.clone())
         else {
             return false;
         };
+        if body.len() > BUILTIN_BODY_BYTES {
+            return false;
+        }
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
         let Some(word) = value.get("value").and_then(Value::as_str).and_then(normalise) else {
             return false;
         };
-        let desc = value.get("desc").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let desc = value.get("desc").and_then(Value::as_str).unwrap_or_default();
+        let desc = bounded(desc, STATUS_DESC_BYTES);
         self.set_status(now, &key, word, &desc, out);
         true
     }
@@ -109,9 +115,15 @@ impl Ua {
         if let (false, Some(object)) = (desc.is_empty(), body.as_object_mut()) {
             object.insert("desc".to_owned(), json!(desc));
         }
-        for (publisher, resource) in [(&url, url.child("status")), (&self.runtime, self.runtime.child("status"))] {
+        for (publisher, resource) in
+            [(&url, url.child("status")), (&self.runtime, self.runtime.child("status"))]
+        {
             if let Ok(resource) = resource {
-                out.push(UaOut::Publish { resource, from: publisher.clone(), body: body.to_string() });
+                out.push(UaOut::Publish {
+                    resource,
+                    from: publisher.clone(),
+                    body: body.to_string(),
+                });
             }
         }
         self.answer_live(key, out);

@@ -102,12 +102,11 @@ impl Resolver<'_> {
     /// Whether the sender owns it; a stub does before it is active, and so has its listener.
     fn is_own(&self, by: Peer, text: &str) -> bool {
         match (self.bus.names.owner_at_or_above(text), by) {
-            (_, Peer::Core) => false,
+            (_, Peer::Core) | (None, Peer::Operator(_)) => false,
             (Some(owner), _) => owner == by,
             (None, Peer::Link(link)) => {
                 self.ua.bridge_of(link).is_some_and(|b| is_within(text, b.url.as_str()))
             }
-            (None, Peer::Operator(_)) => false,
         }
     }
 
@@ -197,12 +196,12 @@ pub(crate) fn explain(mut resolver: Resolver<'_>, now: Time, text: &str) -> Reso
         Target::Local(Peer::Operator(_)) => ("refuse", Some(Reason::UnknownAddress)),
         Target::Local(_)
         | Target::Publication
-        | Target::Builtin(Builtin::Ua | Builtin::Subscriptions) => ("deliver", None),
+        | Target::Builtin(Builtin::Ua | Builtin::Subscriptions)
+        | Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
         Target::Builtin(Builtin::Unbuilt) => ("refuse", Some(Reason::NotImplemented)),
         Target::Refuse(refusal) | Target::Stub(_, StubRoute::Refused(refusal)) => {
             ("refuse", Some(refusal.reason))
         }
-        Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
         Target::Stub(_, StubRoute::Deploying) => ("park", None),
         Target::Stub(_, StubRoute::Absent) => ("deploy", None),
     };

@@ -10,8 +10,10 @@
 
 use crate::effect::{Attach, Effect};
 use crate::input::{Exit, SandboxId, Time};
-use crate::limits::{EXITS_KEPT, HEARTBEATS_MISSED_MAX, QUARANTINE_MS, QUARANTINE_REARM_MS, REMOVE_GRACE_MS};
-use crate::ua::component::State;
+use crate::limits::{
+    EXITS_KEPT, HEARTBEATS_MISSED_MAX, QUARANTINE_MS, QUARANTINE_REARM_MS, REMOVE_GRACE_MS,
+};
+use crate::ua::component::{AfterStop, State};
 use crate::ua::sandbox::Sandbox;
 use crate::ua::{Happened, Refusal, Ua, UaOut};
 use protocol::address::RouteKey;
@@ -42,6 +44,11 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
         Exit::Signal(signal) => format!("{} ({signal})", signal_name(signal)),
         Exit::Unknown => "gone".to_owned(),
     };
+    if let (None, Exit::Signal(signal)) = (&sandbox.condemned, exit)
+        && sandbox.signalled == Some(signal)
+    {
+        return ("killed", format!("{how}, by an operator"));
+    }
     match (&sandbox.condemned, exit) {
         (Some((why, text)), _) if text.is_empty() => (why, format!("{why}, {how}")),
         (Some((why, text)), _) => (why, format!("{why}: {text}, {how}")),
@@ -50,7 +57,8 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
             ("incompatible", how)
         }
         (None, Exit::Code(_)) => ("exit-code", how),
-        (None, _) => ("crash", how),
+        (None, Exit::Signal(_)) => ("crash", how),
+        (None, Exit::Unknown) => ("unknown", how),
     }
 }
 
@@ -79,7 +87,8 @@ impl Ua {
             crate::ua::sandbox::Owner::Component(key) => key.clone(),
         };
         if sandbox.role == Role::Fetch {
-            let current = self.components.get(&key).and_then(|c| c.deploy.as_ref()?.fetch) == Some(id);
+            let current =
+                self.components.get(&key).and_then(|c| c.deploy.as_ref()?.fetch) == Some(id);
             if current {
                 self.fetch_lost(now, &key, &text, out);
             }
@@ -110,11 +119,11 @@ impl Ua {
                 if again && sandbox.assigned {
                     component.stub = None;
                     component.deploy = None;
-                    return self.unasked(now, key, sandbox, text, out);
+                    return self.unasked(now, key, sandbox, (why, text), out);
                 }
                 self.stub_lost(now, key, sandbox.assigned, text, out);
             }
-            State::Active => self.unasked(now, key, sandbox, text, out),
+            State::Active => self.unasked(now, key, sandbox, (why, text), out),
             State::Stopping => self.asked(now, key, sandbox, why, out),
             State::Backoff | State::Dormant | State::Quarantined | State::Failed => {
                 component.stub = None;
@@ -123,26 +132,42 @@ impl Ua {
     }
 
     /// It died without being asked to.
-    fn unasked(&mut self, now: Time, key: &RouteKey, sandbox: &Sandbox, text: &str, out: &mut Vec<UaOut>) {
-        let asked = sandbox.condemned.as_ref().is_some_and(|(why, _)| *why == "operator");
+    fn unasked(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        sandbox: &Sandbox,
+        (why, text): (&str, &str),
+        out: &mut Vec<UaOut>,
+    ) {
+        let asked = why == "killed";
         let window_start = now.0.saturating_sub(self.settings.window_ms);
         let jitter = self.random() % 401;
         let settings = self.settings.clone();
         let Some(component) = self.components.get_mut(key) else { return };
         component.stub = None;
-        if component.active_since.is_some_and(|at| now.0.saturating_sub(at.0) >= QUARANTINE_REARM_MS) {
+        if component
+            .active_since
+            .is_some_and(|at| now.0.saturating_sub(at.0) >= QUARANTINE_REARM_MS)
+        {
             component.quarantines = 0;
         }
         component.active_since = None;
         if !asked {
             component.exits.push_back(now);
         }
-        while component.exits.front().is_some_and(|at| at.0 < window_start) || component.exits.len() > EXITS_KEPT {
+        while component.exits.front().is_some_and(|at| at.0 < window_start)
+            || component.exits.len() > EXITS_KEPT
+        {
             component.exits.pop_front();
         }
         let unasked = u32::try_from(component.exits.len()).unwrap_or(u32::MAX);
         let (refusal, again, event, detail) = if unasked > settings.max_restarts {
-            let ms = QUARANTINE_MS.get(component.quarantines).or(QUARANTINE_MS.last()).copied().unwrap_or(30_000);
+            let ms = QUARANTINE_MS
+                .get(component.quarantines)
+                .or(QUARANTINE_MS.last())
+                .copied()
+                .unwrap_or(30_000);
             component.quarantines = component.quarantines.saturating_add(1);
             component.state = State::Quarantined;
             component.retry_at = Some(Time(now.0.saturating_add(ms)));
@@ -172,12 +197,20 @@ impl Ua {
     }
 
     /// It ended because it was told to.
-    fn asked(&mut self, now: Time, key: &RouteKey, sandbox: &Sandbox, why: &str, out: &mut Vec<UaOut>) {
+    fn asked(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        sandbox: &Sandbox,
+        why: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(component) = self.components.get_mut(key) else { return };
         component.stub = None;
         component.active_since = None;
-        let (again, forget) = (component.restart_after_stop, component.forget_after_stop);
-        component.restart_after_stop = false;
+        let again = component.starts_after_stop();
+        let after = std::mem::take(&mut component.after_stop);
+        let restart = after == AfterStop::Restart;
         component.state = State::Dormant;
         component.retry_at = None;
         let refusal = if self.stopping {
@@ -189,16 +222,23 @@ impl Ua {
             self.set_status(now, key, "disconnected", "removed", out);
         }
         if let Some(link) = sandbox.link {
-            out.push(UaOut::Down { key: key.clone(), link, again: again || why == "idle", refusal: refusal.clone() });
+            out.push(UaOut::Down {
+                key: key.clone(),
+                link,
+                again: again || why == "idle",
+                refusal: refusal.clone(),
+            });
         }
         if again {
-            if let Some(component) = self.components.get_mut(key) {
+            if let Some(component) = self.components.get_mut(key).filter(|_| restart) {
                 component.restarts = component.restarts.saturating_add(1);
             }
-            if let Err(refusal) = self.start(now, key, "restart by the operator", out) {
+            let cause = if restart { "restart by the operator" } else { "a message woke it" };
+            if let Err(refusal) = self.start(now, key, cause, out) {
+                self.answer_waiters(key, Some(&refusal), out);
                 out.push(UaOut::Failed { key: key.clone(), refusal });
             }
-        } else if forget {
+        } else if after == AfterStop::Forget {
             self.forget(key, out);
             out.push(UaOut::Failed { key: key.clone(), refusal });
         }
@@ -214,7 +254,13 @@ impl Ua {
     }
 
     /// Asks a component to end; it is killed if it does not.
-    pub(crate) fn remove(&mut self, now: Time, key: &RouteKey, why: &'static str, out: &mut Vec<UaOut>) {
+    pub(crate) fn remove(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        why: &'static str,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(component) = self.components.get_mut(key) else { return };
         component.state = State::Stopping;
         let (stub, deploy) = (component.stub, component.deploy.take());
@@ -233,7 +279,13 @@ impl Ua {
         }
     }
 
-    pub(crate) fn heartbeat(&mut self, now: Time, id: SandboxId, answered: bool, out: &mut Vec<UaOut>) {
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        answered: bool,
+        out: &mut Vec<UaOut>,
+    ) {
         let heartbeat = self.settings.heartbeat_ms;
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         if answered {
@@ -307,7 +359,10 @@ impl Ua {
                 component.exits.clear();
             }
             State::Active if now.0.saturating_sub(component.last_used.0) >= idle_ms => {
-                let streams = component.stub.and_then(|id| self.sandboxes.get(&id)).map_or(0, |s| s.streams);
+                let streams = component
+                    .stub
+                    .and_then(|id| self.sandboxes.get(&id))
+                    .map_or(0, |s| s.streams.len());
                 if streams > 0 {
                     component.last_used = now;
                 } else {
@@ -320,24 +375,26 @@ impl Ua {
 
     pub(crate) fn stop(&mut self, now: Time, out: &mut Vec<UaOut>) {
         self.stopping = true;
+        let stopping = Refusal::new(Reason::Stopping, "the runtime is stopping");
         let keys: Vec<RouteKey> = self.components.keys().cloned().collect();
         for key in keys {
+            self.answer_waiters(&key, Some(&stopping), out);
             if self.components.get(&key).is_some_and(|c| c.stub.is_some() || c.deploy.is_some()) {
                 self.remove(now, &key, "removed", out);
             }
         }
-        let others: Vec<SandboxId> = self
-            .sandboxes
-            .iter()
-            .filter(|(_, s)| s.role != Role::Stub)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in others {
-            self.condemn(id, "removed", "", out);
-        }
     }
 
     pub(crate) fn check_stopped(&mut self, out: &mut Vec<UaOut>) {
+        // The net role goes last: over its relays the stubs say goodbye to their message nodes.
+        if self.stopping && self.sandboxes.values().all(|s| s.role == Role::Net) {
+            let net = self.net.sandbox;
+            let alive =
+                net.filter(|id| self.sandboxes.get(id).is_some_and(|s| s.condemned.is_none()));
+            if let Some(id) = alive {
+                self.condemn(id, "removed", "", out);
+            }
+        }
         if self.stopping && !self.stopped && self.sandboxes.is_empty() {
             self.stopped = true;
             out.push(UaOut::Effect(Effect::Stopped));
@@ -350,7 +407,8 @@ fn delay(exits: u32, initial_ms: u64, max_ms: u64, jitter: u64) -> u64 {
     if exits <= 1 {
         return 0;
     }
-    let grown = 4_u64.saturating_pow(exits.saturating_sub(2)).saturating_mul(initial_ms).min(max_ms);
+    let grown =
+        4_u64.saturating_pow(exits.saturating_sub(2)).saturating_mul(initial_ms).min(max_ms);
     grown.saturating_mul(800_u64.saturating_add(jitter)) / 1_000
 }
 

@@ -15,7 +15,7 @@ use crate::effect::{Attach, Effect};
 use crate::events::Events;
 use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle, Time, Token};
 use crate::settings::Settings;
-use component::{Component, State};
+use component::{AfterStop, Component, State};
 use protocol::address::{Address, RouteKey};
 use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
 use protocol::reason::Reason;
@@ -127,16 +127,50 @@ pub(crate) enum UaOut {
 /// What the shell says of sandboxes (see [`crate::Input`]).
 #[derive(Debug)]
 pub(crate) enum UaInput {
-    Spawned { sandbox: SandboxId, link: LinkId, pid: i32, namespaces: bool },
-    SpawnFailed { sandbox: SandboxId, text: String },
-    Confined { sandbox: SandboxId, report: ConfinedReport },
-    Verified { sandbox: SandboxId, outcome: Result<Vec<String>, String> },
-    Ready { sandbox: SandboxId },
-    Ctl { sandbox: SandboxId, up: CtlUp, stream: Option<StreamHandle>, code: Option<(CodeHandle, Digest)> },
-    Opened { sandbox: SandboxId, req: u32, outcome: Result<StreamHandle, (ConnectError, String)> },
-    Violation { sandbox: SandboxId, text: String },
-    Heartbeat { sandbox: SandboxId, answered: bool },
-    Exited { sandbox: SandboxId, exit: Exit },
+    Spawned {
+        sandbox: SandboxId,
+        link: LinkId,
+        pid: i32,
+        namespaces: bool,
+    },
+    SpawnFailed {
+        sandbox: SandboxId,
+        text: String,
+    },
+    Confined {
+        sandbox: SandboxId,
+        report: ConfinedReport,
+    },
+    Verified {
+        sandbox: SandboxId,
+        outcome: Result<Vec<String>, String>,
+    },
+    Ready {
+        sandbox: SandboxId,
+    },
+    Ctl {
+        sandbox: SandboxId,
+        up: CtlUp,
+        stream: Option<StreamHandle>,
+        code: Option<(CodeHandle, Digest)>,
+    },
+    Opened {
+        sandbox: SandboxId,
+        req: u32,
+        outcome: Result<StreamHandle, (ConnectError, String)>,
+    },
+    Violation {
+        sandbox: SandboxId,
+        text: String,
+    },
+    Heartbeat {
+        sandbox: SandboxId,
+        answered: bool,
+    },
+    Exited {
+        sandbox: SandboxId,
+        exit: Exit,
+    },
     Tick,
     Stop,
 }
@@ -202,7 +236,9 @@ impl Ua {
                 None => StubRoute::Deploying,
             },
             State::Deploying | State::Backoff => StubRoute::Deploying,
-            State::Stopping if component.restart_after_stop => StubRoute::Deploying,
+            State::Stopping if component.starts_after_stop() => StubRoute::Deploying,
+            // Stopped for being idle: a message wakes it.
+            State::Stopping if component.after_stop == AfterStop::Sleep => StubRoute::Absent,
             State::Dormant => StubRoute::Absent,
             State::Failed if component.retry_at.is_none_or(|at| at <= now) => StubRoute::Absent,
             State::Quarantined | State::Failed | State::Stopping => {
@@ -296,12 +332,10 @@ impl Ua {
             (CtlUp::Connect { req, target }, Role::Fetch | Role::Stub) => {
                 self.connect(now, id, req, target, out);
             }
-            (CtlUp::Closed { .. }, Role::Fetch | Role::Stub) => {
-                if let Some(sandbox) = self.sandboxes.get_mut(&id) {
-                    sandbox.streams = sandbox.streams.saturating_sub(1);
-                }
+            (CtlUp::Closed { req }, Role::Fetch | Role::Stub) => self.closed(id, req),
+            (CtlUp::NetResult { req, error }, Role::Net) => {
+                self.net_result(req, error, stream, out);
             }
-            (CtlUp::NetResult { req, error }, Role::Net) => self.net_result(req, error, stream, out),
             (CtlUp::Log { level, text }, _) => self.log_line(now, id, level, &text, out),
             (CtlUp::Fetched { origin, descriptor }, Role::Fetch) => {
                 self.fetched(now, id, &origin, *descriptor, out);
@@ -324,7 +358,13 @@ impl Ua {
     }
 
     /// Asks for a new process; it has its number at once.
-    pub(crate) fn spawn(&mut self, now: Time, role: Role, owner: Owner, out: &mut Vec<UaOut>) -> SandboxId {
+    pub(crate) fn spawn(
+        &mut self,
+        now: Time,
+        role: Role,
+        owner: Owner,
+        out: &mut Vec<UaOut>,
+    ) -> SandboxId {
         let sandbox = SandboxId(self.next_sandbox);
         self.next_sandbox = self.next_sandbox.saturating_add(1);
         let name = match &owner {
@@ -342,7 +382,13 @@ impl Ua {
     }
 
     /// Ends a sandbox; why is told when it has ended.
-    pub(crate) fn condemn(&mut self, id: SandboxId, why: &'static str, text: &str, out: &mut Vec<UaOut>) {
+    pub(crate) fn condemn(
+        &mut self,
+        id: SandboxId,
+        why: &'static str,
+        text: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         if let Some(sandbox) = self.sandboxes.get_mut(&id) {
             if sandbox.condemned.is_none() {
                 sandbox.condemned = Some((why, bounded(text, 256)));

@@ -10,10 +10,10 @@ use super::ready::watched;
 use crate::limits::WORKER_QUEUE_FRAMES_MAX;
 use nix::fcntl::{FcntlArg, fcntl};
 use protocol::ctl::{CtlDown, Level, Role};
-use protocol::frame::{FrameBuilder, Kind};
+use protocol::frame::{FrameBuilder, Kind, detach};
 use protocol::limits::ACK_DELAY_MS;
 use protocol::link::{Link, Side, State, Welcome};
-use protocol::sys::{adopt, is_reset, pidfd_send_signal, send_packet};
+use protocol::sys::{adopt, is_reset, pidfd_send_signal, sealed_memfd, send_packet};
 use runtime_core::{Input, LinkId, SandboxId};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -218,7 +218,12 @@ impl Hub {
         }
         while let Some(packet) = worker.link.out.next_packet() {
             let fds: Vec<_> = packet.fds.iter().map(|fd| fd.as_fd()).collect();
-            let sent = send_packet(worker.fd.get_ref().as_fd(), &packet.bytes, &fds);
+            let socket = worker.fd.get_ref().as_fd();
+            let sent = match detach(&packet.bytes) {
+                Some((head, body)) => sealed_memfd("body", body)
+                    .and_then(|fd| send_packet(socket, &head, &[fd.as_fd()])),
+                None => send_packet(socket, &packet.bytes, &fds),
+            };
             match sent {
                 Ok(()) => worker.link.out.recycle(packet.bytes),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

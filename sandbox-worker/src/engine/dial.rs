@@ -101,11 +101,6 @@ impl<T> Dial<T> {
             self.failing.remove(&open.host);
         }
     }
-
-    /// A connection was given up by the component itself: that says nothing about the host.
-    pub(crate) fn dropped(&mut self, conn: u32) {
-        self.conns.remove(&conn);
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use super::bucket::Bucket;
 use super::describe_value;
 use super::dial::Dial;
 use super::limits::{
-    CONNECTIONS_MAX, ERROR_BYTES_MAX, LOG_LINES_BURST, LOG_LINES_PER_SECOND, POSTS_BURST,
-    POSTS_PER_SECOND, WS_BUFFER_BYTES, WS_BUFFER_MESSAGES,
+    CONNECTIONS_MAX, DIAL_PAUSE, DIALS_BURST, DIALS_PER_SECOND, ERROR_BYTES_MAX, LOG_LINES_BURST,
+    LOG_LINES_PER_SECOND, POSTS_BURST, POSTS_PER_SECOND, POSTS_WAITING_BYTES, WS_BUFFER_BYTES,
+    WS_BUFFER_BYTES_ALL, WS_BUFFER_MESSAGES,
 };
 use super::{Ctx, Net, Value};
 use crate::minibus::{Posted, Refused, frame_of};
@@ -135,11 +136,17 @@ pub(crate) struct Host {
     pub(crate) now: Duration,
     pub(crate) stage: Option<Stage>,
     pub(crate) link_full: bool,
-    pub(crate) outs: VecDeque<Out>,
+    /// A listener was added since this was last asked.
+    pub(crate) listened: bool,
+    outs: VecDeque<Out>,
+    /// Bytes of the messages among them.
+    posted_bytes: usize,
     pub(crate) timers: Timers,
     pub(crate) posts: Bucket,
     pub(crate) logs: Bucket,
     pub(crate) dial: Dial<Attempt>,
+    dials: Bucket,
+    dial_again: Duration,
     sockets: HashMap<u32, Buffered>,
     last_conn: u32,
     /// When the coalesced lines on what was dropped may be written again.
@@ -153,11 +160,15 @@ impl Host {
             now: Duration::ZERO,
             stage: None,
             link_full: false,
+            listened: false,
             outs: VecDeque::new(),
+            posted_bytes: 0,
             timers: Timers::default(),
             posts: Bucket::new(POSTS_PER_SECOND, POSTS_BURST),
             logs: Bucket::new(LOG_LINES_PER_SECOND, LOG_LINES_BURST),
             dial: Dial::new(),
+            dials: Bucket::new(DIALS_PER_SECOND, DIALS_BURST),
+            dial_again: Duration::ZERO,
             sockets: HashMap::new(),
             last_conn: 0,
             quiet_until: Duration::ZERO,
@@ -172,9 +183,9 @@ impl Host {
         }
     }
 
-    pub(crate) fn activated(&mut self, name: String) {
+    pub(crate) fn activated(&mut self, name: &str) {
         if self.stage.take_if(|stage| *stage == Stage::Activate).is_some() {
-            self.outs.push_back(Out::Activated { name: clean(&name, LOG_LINE_BYTES_MAX) });
+            self.outs.push_back(Out::Activated { name: clean(name, LOG_LINE_BYTES_MAX) });
         }
     }
 
@@ -202,17 +213,31 @@ impl Host {
     // ----- bus
 
     pub(crate) fn post(&mut self, posted: &Posted) -> Result<(), Refused> {
-        let frame = frame_of(posted)?;
-        if self.link_full {
+        // What is refused must be cheaper than what is sent.
+        let bytes = self.posted_bytes.saturating_add(posted.body.len());
+        if self.link_full || bytes > POSTS_WAITING_BYTES {
             self.posts.miss();
-            return Err(Refused::new(Reason::SlowConsumer, "the runtime takes no more messages now"));
+            let desc = "the runtime takes no more messages now";
+            return Err(Refused::new(Reason::SlowConsumer, desc));
         }
         if !self.posts.take(self.now) {
             let desc = format!("more than {POSTS_PER_SECOND} messages a second");
             return Err(Refused::new(Reason::Flood, desc));
         }
+        let frame = frame_of(posted)?;
+        let bytes = self.posted_bytes.saturating_add(frame.bytes().len());
+        self.posted_bytes = bytes;
         self.outs.push_back(Out::Post(frame));
         Ok(())
+    }
+
+    /// The next thing that is wanted.
+    pub(crate) fn next_out(&mut self) -> Option<Out> {
+        let out = self.outs.pop_front();
+        if let Some(Out::Post(frame)) = &out {
+            self.posted_bytes = self.posted_bytes.saturating_sub(frame.bytes().len());
+        }
+        out
     }
 
     // ----- connections
@@ -236,9 +261,11 @@ impl Host {
 
     /// Whether the socket takes so many bytes more.
     fn buffer(&mut self, conn: u32, bytes: usize) -> bool {
+        let all: usize = self.sockets.values().map(|buffered| buffered.bytes).sum();
         let Some(buffered) = self.sockets.get_mut(&conn) else { return false };
         let after = buffered.bytes.saturating_add(bytes);
-        if after > WS_BUFFER_BYTES || buffered.messages >= WS_BUFFER_MESSAGES {
+        let full = after > WS_BUFFER_BYTES || all.saturating_add(bytes) > WS_BUFFER_BYTES_ALL;
+        if full || buffered.messages >= WS_BUFFER_MESSAGES {
             return false;
         }
         buffered.bytes = after;
@@ -294,7 +321,13 @@ impl Host {
 
     /// Lets go of the attempts whose time has come.
     pub(crate) fn dial_due(&mut self) {
-        while let Some(attempt) = self.dial.due(self.now) {
+        while self.now >= self.dial_again {
+            if !self.dials.has(self.now) {
+                self.dial_again = self.now.saturating_add(DIAL_PAUSE);
+                break;
+            }
+            let Some(attempt) = self.dial.due(self.now) else { break };
+            self.dials.take(self.now);
             self.outs.push_back(Out::Dial(attempt));
         }
         self.tell_dropped();
@@ -328,7 +361,8 @@ impl Host {
     pub(crate) fn next_tick(&self) -> Option<Duration> {
         let drops = self.posts.has_dropped() || self.logs.has_dropped();
         let telling = drops.then_some(self.quiet_until);
-        [self.timers.next(), self.dial.next(), telling].into_iter().flatten().min()
+        let dial = self.dial.next().map(|at| at.max(self.dial_again));
+        [self.timers.next(), dial, telling].into_iter().flatten().min()
     }
 
     /// One line for all that was dropped, at most once a second.

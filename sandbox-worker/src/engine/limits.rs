@@ -23,7 +23,9 @@ pub(crate) const POSTS_PER_SECOND: u32 = 500;
 /// Messages that a component may send at once; each message it takes allows one more.
 pub(crate) const POSTS_BURST: u32 = 1_024;
 /// Messages that may wait for the link before further ones are refused.
-pub(crate) const POSTS_WAITING: usize = 8_192;
+pub(crate) const POSTS_WAITING: usize = 1_024;
+/// Bytes that may wait for the link, and bytes that one turn may post.
+pub(crate) const POSTS_WAITING_BYTES: usize = 8 * 1_048_576;
 /// Connections of one component, open and wanted.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
 /// Delay of the second attempt after a failed one; doubles.
@@ -32,10 +34,18 @@ pub(crate) const DIAL_FIRST: Duration = Duration::from_millis(250);
 pub(crate) const DIAL_LAST: Duration = Duration::from_secs(5);
 /// A connection that ended sooner counts as failed.
 pub(crate) const DIAL_LASTING: Duration = Duration::from_secs(5);
+/// Connections a second that are begun on average.
+pub(crate) const DIALS_PER_SECOND: u32 = 20;
+/// Connections that are begun at once.
+pub(crate) const DIALS_BURST: u32 = 32;
+/// How long a connection waits at least when too many were begun.
+pub(crate) const DIAL_PAUSE: Duration = Duration::from_millis(50);
 /// Hosts whose failures are remembered.
 pub(crate) const DIAL_HOSTS_MAX: usize = 64;
 /// Bytes that one WebSocket may have waiting to be sent.
 pub(crate) const WS_BUFFER_BYTES: usize = 8 * 1_048_576;
+/// Bytes that the sockets of a component together may have waiting to be sent.
+pub(crate) const WS_BUFFER_BYTES_ALL: usize = 16 * 1_048_576;
 /// Messages that one WebSocket may have waiting to be sent.
 pub(crate) const WS_BUFFER_MESSAGES: usize = 8_192;
 /// Bytes of one message that comes in on a WebSocket.
@@ -45,7 +55,7 @@ pub(crate) const WS_CLOSE: Duration = Duration::from_secs(3);
 /// How long connecting may take, TLS and handshake included.
 pub(crate) const CONNECT: Duration = Duration::from_secs(30);
 /// Bytes of a request body.
-pub(crate) const HTTP_REQUEST_BYTES: usize = 4 * 1_048_576;
+pub(crate) const HTTP_REQUEST_BYTES: usize = 1_048_576;
 /// Bytes of a response body.
 pub(crate) const HTTP_RESPONSE_BYTES: usize = 8 * 1_048_576;
 /// Bytes of the head of a response.
@@ -55,10 +65,8 @@ pub(crate) const HTTP_HEADERS_MAX: usize = 100;
 /// Redirects that one request follows.
 pub(crate) const HTTP_REDIRECTS: usize = 5;
 /// How long one request may take in all; long polls are kept open on purpose.
-pub(crate) const HTTP_EXCHANGE: Duration = Duration::from_secs(120);
+pub(crate) const HTTP_EXCHANGE: Duration = Duration::from_mins(2);
 /// Events of the network that wait for the engine.
-pub(crate) const NET_EVENTS: usize = 64;
+pub(crate) const NET_EVENTS: usize = 16;
 /// Longest time that open sockets get to close in order when the component is removed.
 pub(crate) const STOP_SOCKETS: Duration = Duration::from_millis(500);
-/// How long the daemon's last acknowledgements are waited for.
-pub(crate) const GRACE_MAX: Duration = Duration::from_secs(10);

@@ -19,9 +19,8 @@ pub(super) fn text_of(code: &[u8]) -> Cow<'_, str> {
 fn looks_like_module(text: &str) -> bool {
     text.split(['\n', ';', '}']).map(str::trim_start).any(|line| {
         ["export", "import"].iter().any(|word| {
-            line.strip_prefix(word).is_some_and(|rest| {
-                rest.starts_with([' ', '{', '*', '\'', '"', '\t', '\n', '\r'])
-            })
+            line.strip_prefix(word)
+                .is_some_and(|rest| rest.starts_with([' ', '{', '*', '\'', '"', '\t', '\n', '\r']))
         })
     })
 }
@@ -39,7 +38,7 @@ pub(super) fn load<'js>(ctx: &Ctx<'js>, api: &Object<'js>, text: &str) -> rquick
 type Parsed = Result<(), String>;
 
 /// Splits a failed compilation: a syntax error may fit the other way, anything else may not.
-fn compiled<'js, T>(ctx: &Ctx<'js>, result: rquickjs::Result<T>) -> rquickjs::Result<Result<T, String>> {
+fn compiled<T>(ctx: &Ctx<'_>, result: rquickjs::Result<T>) -> rquickjs::Result<Result<T, String>> {
     match result.catch(ctx) {
         Ok(value) => Ok(Ok(value)),
         Err(CaughtError::Exception(exception)) => {

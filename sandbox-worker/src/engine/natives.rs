@@ -36,11 +36,11 @@ where
     object.set(name, Function::new(object.ctx().clone(), function)?)
 }
 
-fn stages<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
+fn stages(object: &Object<'_>, host: &Shared) -> rquickjs::Result<()> {
     let it = Rc::clone(host);
     put(object, "loaded", move || it.borrow_mut().loaded())?;
     let it = Rc::clone(host);
-    put(object, "activated", move |name: String| it.borrow_mut().activated(name))?;
+    put(object, "activated", move |name: String| it.borrow_mut().activated(&name))?;
     let it = Rc::clone(host);
     put(object, "failed", move |stage: String, text: String| {
         let stage = if stage == Stage::Load.name() { Stage::Load } else { Stage::Activate };
@@ -62,7 +62,7 @@ fn stages<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
     })
 }
 
-fn time<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
+fn time(object: &Object<'_>, host: &Shared) -> rquickjs::Result<()> {
     let it = Rc::clone(host);
     put(object, "now", move || it.borrow().now.as_secs_f64() * 1_000.0)?;
     let it = Rc::clone(host);
@@ -101,7 +101,9 @@ fn bus<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
             Err(refused) => refusal(&ctx, &refused),
         }
     };
-    put(object, "post", post)
+    put(object, "post", post)?;
+    let it = Rc::clone(host);
+    put(object, "listened", move || it.borrow_mut().listened = true)
 }
 
 /// `{conn, url}`, or `{error}`.
@@ -199,7 +201,9 @@ fn http<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
 }
 
 fn text<'js>(object: &Object<'js>) -> rquickjs::Result<()> {
-    put(object, "encode", |ctx: Ctx<'js>, text: String| ArrayBuffer::new_copy(ctx, text.as_bytes()))?;
+    put(object, "encode", |ctx: Ctx<'js>, text: String| {
+        ArrayBuffer::new_copy(ctx, text.as_bytes())
+    })?;
     put(object, "decode", |ctx: Ctx<'js>, latin: String, fatal: bool| {
         let bytes = bytes_of(&latin);
         match String::from_utf8(bytes) {

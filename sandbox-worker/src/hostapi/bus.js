@@ -123,6 +123,7 @@
       const handle = { callback, alive: true };
       handles += 1;
       listeners.set(url, (listeners.get(url) || []).concat(handle));
+      host.listened();
       return {
         url,
         remove() {

@@ -166,6 +166,26 @@ impl Worker {
         }
     }
 
+    /// Sends a message to the component.
+    pub fn post(&mut self, frame: &Frame) {
+        self.link.out.push(frame.bytes());
+        self.flush();
+    }
+
+    /// The next message of the component.
+    pub fn message(&mut self) -> Frame {
+        loop {
+            match self.next() {
+                Some((Got::Msg, frame, _)) => {
+                    self.link.incoming.disposed(frame.bytes().len());
+                    return frame;
+                }
+                Some(_) => {}
+                None => panic!("the worker ended: {}", self.last_words()),
+            }
+        }
+    }
+
     fn last_words(&mut self) -> String {
         let mut text = String::new();
         self.log.set_read_timeout(Some(WITHIN)).unwrap();

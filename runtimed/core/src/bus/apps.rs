@@ -20,9 +20,9 @@ pub(crate) struct Joining {
 
 impl Core {
     /// An application said hello.
-    pub(crate) fn app_joined(&mut self, joining: Joining) {
+    pub(crate) fn app_joined(&mut self, joining: &Joining) {
         let link = joining.link;
-        match self.check_claims(&joining) {
+        match self.check_claims(joining) {
             Ok(addresses) => self.let_in(joining, &addresses),
             Err(refusal) => {
                 let (reason, desc) = (refusal.reason, refusal.desc);
@@ -70,7 +70,7 @@ impl Core {
         Ok(claimed)
     }
 
-    fn let_in(&mut self, joining: Joining, claimed: &[Address]) {
+    fn let_in(&mut self, joining: &Joining, claimed: &[Address]) {
         let (link, uid) = (joining.link, joining.uid);
         let name = bounded(&joining.name, APP_NAME_BYTES);
         self.bus.add_link(link, LinkKind::App { name: name.clone(), uid });

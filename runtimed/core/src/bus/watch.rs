@@ -90,11 +90,9 @@ impl Core {
     pub(crate) fn refused_event(&mut self, by: Peer, view: &FrameRef<'_>, refusal: &Refusal) {
         let Some(times) = self.coalesce(by, refusal.reason) else { return };
         let text = |text: &str| bounded(text, EVENT_TEXT_BYTES);
-        let mut detail =
-            format!("{} -> {}: {}", text(view.from()), text(view.to()), text(&refusal.desc));
-        if times > 1 {
-            detail.push_str(&format!(" ({times} times)"));
-        }
+        let (from, to, desc) = (text(view.from()), text(view.to()), text(&refusal.desc));
+        let times = if times > 1 { format!(" ({times} times)") } else { String::new() };
+        let detail = format!("{from} -> {to}: {desc}{times}");
         self.record_refusal(by, refusal.reason, &detail);
     }
 

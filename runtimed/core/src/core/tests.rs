@@ -1,1 +1,10 @@
-//! t
+//! The rules of the bus, each through [`Core::handle`] as the shell calls it.
+#![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "tests")]
+
+mod addresses;
+mod bench;
+mod bridges;
+mod limits;
+mod operators;
+mod requests;
+mod routes;

@@ -37,9 +37,7 @@ impl Ua {
             base: base.trim_end_matches('/').to_owned(),
             alternatives,
             names,
-            sources: settings.sources.clone(),
-            ca_pem: settings.ca_pem.clone(),
-            private: settings.private,
+            settings: settings.clone(),
         };
         let mut sources = VecDeque::new();
         let (base, alternatives) = match &own.catalogue {
@@ -70,26 +68,36 @@ impl Ua {
 
     /// Asks the next catalogue by a fresh worker.
     pub(super) fn next_source(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
-        let next = self.components.get_mut(key).and_then(|c| c.deploy.as_mut()).and_then(|deploy| {
-            let source = deploy.sources.pop_front()?;
-            deploy.private_targets =
-                target_of(&source.base).into_iter().chain(source.sources.iter().filter_map(|s| target_of(s))).collect();
-            if !source.private {
-                deploy.private_targets.clear();
-            }
-            deploy.source = Some(source.clone());
-            deploy.source_deadline = Some(Time(now.0.saturating_add(SOURCE_MS)));
-            deploy.spawns = 0;
-            Some(source)
-        });
+        let next =
+            self.components.get_mut(key).and_then(|c| c.deploy.as_mut()).and_then(|deploy| {
+                let source = deploy.sources.pop_front()?;
+                deploy.private_targets = target_of(&source.base)
+                    .into_iter()
+                    .chain(source.settings.sources.iter().filter_map(|s| target_of(s)))
+                    .collect();
+                if !source.settings.private {
+                    deploy.private_targets.clear();
+                }
+                deploy.source = Some(source.clone());
+                deploy.source_deadline = Some(Time(now.0.saturating_add(SOURCE_MS)));
+                deploy.spawns = 0;
+                Some(source)
+            });
         let Some(source) = next else {
-            let first = self.components.get(key).and_then(|c| c.deploy.as_ref()?.first_error.clone());
-            let none = Refusal::new(Reason::CatalogueAbsent, "no catalogue is known").at("descriptor");
+            let first =
+                self.components.get(key).and_then(|c| c.deploy.as_ref()?.first_error.clone());
+            let none =
+                Refusal::new(Reason::CatalogueAbsent, "no catalogue is known").at("descriptor");
             return self.fail(now, key, first.unwrap_or(none), out);
         };
-        if source.base.starts_with("http://") && !source.private {
+        if source.base.starts_with("http://") && !source.settings.private {
             let text = format!("{} is plain http, which needs private = true", source.base);
-            return self.source_failed(now, key, Refusal::new(Reason::CatalogueDown, text).at("descriptor"), out);
+            return self.source_failed(
+                now,
+                key,
+                Refusal::new(Reason::CatalogueDown, text).at("descriptor"),
+                out,
+            );
         }
         self.spawn_fetch(now, key, out);
     }
@@ -102,7 +110,13 @@ impl Ua {
     }
 
     /// The fetch worker is usable: here is its job.
-    pub(super) fn give_job(&mut self, now: Time, id: SandboxId, key: &RouteKey, out: &mut Vec<UaOut>) {
+    pub(super) fn give_job(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        key: &RouteKey,
+        out: &mut Vec<UaOut>,
+    ) {
         let job = self.components.get(key).and_then(|c| c.deploy.as_ref()).and_then(|deploy| {
             let source = deploy.source.clone()?;
             let until = deploy.next_deadline().0.saturating_sub(now.0);
@@ -110,8 +124,8 @@ impl Ua {
                 base: source.base,
                 alternatives: source.alternatives,
                 names: source.names,
-                sources: source.sources,
-                ca_pem: source.ca_pem,
+                sources: source.settings.sources,
+                ca_pem: source.settings.ca_pem,
                 // A little less, so that the worker can still say what was slow.
                 budget_ms: u32::try_from(until.saturating_sub(200)).unwrap_or(u32::MAX),
             })
@@ -122,8 +136,16 @@ impl Ua {
     }
 
     /// The worker died before it read a byte: another one, a few times.
-    pub(crate) fn fetch_lost(&mut self, now: Time, key: &RouteKey, text: &str, out: &mut Vec<UaOut>) {
-        let Some(deploy) = self.components.get_mut(key).and_then(|c| c.deploy.as_mut()) else { return };
+    pub(crate) fn fetch_lost(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        text: &str,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(deploy) = self.components.get_mut(key).and_then(|c| c.deploy.as_mut()) else {
+            return;
+        };
         deploy.fetch = None;
         deploy.spawns = deploy.spawns.saturating_add(1);
         if deploy.descriptor.is_some() && deploy.code.is_some() {
@@ -132,7 +154,8 @@ impl Ua {
         if deploy.spawns <= SPAWN_TRIES && deploy.descriptor.is_none() {
             return self.spawn_fetch(now, key, out);
         }
-        let refusal = Refusal::new(Reason::SandboxUnavailable, format!("the fetch worker died: {text}"));
+        let refusal =
+            Refusal::new(Reason::SandboxUnavailable, format!("the fetch worker died: {text}"));
         self.fail(now, key, refusal.at("descriptor"), out);
     }
 
@@ -163,7 +186,8 @@ impl Ua {
             self.event(now, what, out);
         }
         let list = grants.all().join(" ");
-        let detail = if list.is_empty() { "no grants".to_owned() } else { format!("grants {list}") };
+        let detail =
+            if list.is_empty() { "no grants".to_owned() } else { format!("grants {list}") };
         self.stage(now, &key, "policy", &detail, out);
         if let Some(component) = self.components.get_mut(&key) {
             component.interworking = descriptor.interworking;
@@ -184,7 +208,10 @@ impl Ua {
         out: &mut Vec<UaOut>,
     ) {
         let known = self.deploying(id).filter(|key| {
-            self.components.get(key).and_then(|c| c.deploy.as_ref()).is_some_and(|d| d.descriptor.is_some() && d.code.is_none())
+            self.components
+                .get(key)
+                .and_then(|c| c.deploy.as_ref())
+                .is_some_and(|d| d.descriptor.is_some() && d.code.is_none())
         });
         let (Some(key), Some((code, digest))) = (known, code) else {
             if let Some((code, _)) = code {
@@ -194,9 +221,12 @@ impl Ua {
         };
         let domain = self.domain_settings(&key).clone();
         let Some(component) = self.components.get_mut(&key) else { return };
-        let Some((descriptor, _)) = component.deploy.as_ref().and_then(|d| d.descriptor.clone()) else { return };
+        let Some((descriptor, _)) = component.deploy.as_ref().and_then(|d| d.descriptor.clone())
+        else {
+            return;
+        };
         let grants = Grants::decide(&descriptor.wanted, &domain);
-        let package = Package { code, digest, source: origin.to_owned(), descriptor, grants: grants.clone() };
+        let package = Package { code, digest, source: origin.to_owned(), descriptor, grants };
         let text = package.digest_text();
         if let Some(deploy) = component.deploy.as_mut() {
             deploy.code = Some((code, digest));
@@ -206,7 +236,6 @@ impl Ua {
             let text = format!("the code is not the pinned one: {text}");
             return self.fail(now, &key, Refusal::new(Reason::Integrity, text).at("source"), out);
         }
-        component.pin.get_or_insert((grants, digest));
         component.package = Some(package);
         self.stage(now, &key, "source", &format!("{text} from {origin}"), out);
         let url = self.components.get(&key).map_or(String::new(), |c| c.url.to_string());
@@ -232,14 +261,31 @@ impl Ua {
             FetchError::Decoding => (Reason::Decoding, "source"),
             FetchError::CodeSize => (Reason::CodeSize, "source"),
         };
-        let read = self.components.get(&key).and_then(|c| c.deploy.as_ref()).is_some_and(|d| d.descriptor.is_some());
+        let read = self
+            .components
+            .get(&key)
+            .and_then(|c| c.deploy.as_ref())
+            .is_some_and(|d| d.descriptor.is_some());
         let stage = if read { "source" } else { stage };
-        self.source_failed(now, &key, Refusal::new(reason, crate::ua::bounded(text, 512)).at(stage), out);
+        self.source_failed(
+            now,
+            &key,
+            Refusal::new(reason, crate::ua::bounded(text, 512)).at(stage),
+            out,
+        );
     }
 
     /// The next catalogue is asked if this one is absent, down or slow; never on bad content.
-    pub(crate) fn source_failed(&mut self, now: Time, key: &RouteKey, refusal: Refusal, out: &mut Vec<UaOut>) {
-        let Some(deploy) = self.components.get_mut(key).and_then(|c| c.deploy.as_mut()) else { return };
+    pub(crate) fn source_failed(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        refusal: Refusal,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(deploy) = self.components.get_mut(key).and_then(|c| c.deploy.as_mut()) else {
+            return;
+        };
         let may_go_on = matches!(
             refusal.reason,
             Reason::CatalogueDown | Reason::CatalogueSlow | Reason::CatalogueAbsent

@@ -2,7 +2,7 @@
 
 use crate::effect::{Attach, Effect};
 use crate::input::{LinkId, SandboxId, Time};
-use crate::limits::{LOAD_MS, SPAWN_TRIES, VERIFY_MS};
+use crate::limits::{LOAD_MS, SPAWN_TRIES, TURN_MS, VERIFY_MS};
 use crate::ua::component::State;
 use crate::ua::sandbox::Owner;
 use crate::ua::{Bridge, Happened, Refusal, Ua, UaOut, bounded};
@@ -37,7 +37,13 @@ impl Ua {
         }
     }
 
-    pub(crate) fn confined(&mut self, now: Time, id: SandboxId, report: &ConfinedReport, out: &mut Vec<UaOut>) {
+    pub(crate) fn confined(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        report: &ConfinedReport,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         if sandbox.report.is_some() {
             return self.condemn(id, "protocol", "confined twice", out);
@@ -59,7 +65,9 @@ impl Ua {
         out: &mut Vec<UaOut>,
     ) {
         let minimum = self.settings.minimum;
-        let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.condemned.is_none()) else { return };
+        let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.condemned.is_none()) else {
+            return;
+        };
         let Some(report) = sandbox.report.clone() else { return };
         let (role, name) = (sandbox.role, name_of(&sandbox.owner));
         let problem = match outcome {
@@ -119,7 +127,9 @@ impl Ua {
     /// Steps 17 and 18: once both the code and the sandbox are there.
     pub(crate) fn assign_when_ready(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
         let Some(component) = self.components.get(key) else { return };
-        let (Some(id), Some(package)) = (component.stub, component.package.as_ref()) else { return };
+        let (Some(id), Some(package)) = (component.stub, component.package.as_ref()) else {
+            return;
+        };
         let usable = self.sandboxes.get(&id).is_some_and(|s| s.is_usable() && !s.assigned);
         if component.deploy.is_none() || !usable {
             return;
@@ -133,7 +143,7 @@ impl Ua {
             engine: EngineKind::Js,
             ca_pem: self.domain_settings(key).ca_pem.clone(),
             memory_bytes: self.settings.memory_bytes,
-            turn_ms: 2_000,
+            turn_ms: TURN_MS,
             grants: package.grants.all(),
         };
         let bridge = Bridge {
@@ -175,6 +185,12 @@ impl Ua {
         let Some(component) = self.components.get_mut(&key) else { return };
         let deploy = component.deploy.take();
         component.state = State::Active;
+        // First used is what ran, not what was merely fetched.
+        let pin =
+            component.package.as_ref().map(|package| (package.grants.clone(), package.digest));
+        if component.pin.is_none() {
+            component.pin = pin;
+        }
         component.failures = 0;
         component.retry_at = None;
         component.active_since = Some(now);
@@ -191,7 +207,14 @@ impl Ua {
         self.answer_live(&key, out);
     }
 
-    pub(crate) fn deploy_failed(&mut self, now: Time, id: SandboxId, stage: &str, text: &str, out: &mut Vec<UaOut>) {
+    pub(crate) fn deploy_failed(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        stage: &str,
+        text: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(key) = self.starting(id) else {
             return self.condemn(id, "protocol", "failed what was not assigned", out);
         };
@@ -201,23 +224,37 @@ impl Ua {
     }
 
     /// A sandbox of a deploy is gone before it was the stub's turn to answer for it.
-    pub(crate) fn stub_lost(&mut self, now: Time, key: &RouteKey, assigned: bool, text: &str, out: &mut Vec<UaOut>) {
+    pub(crate) fn stub_lost(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        assigned: bool,
+        text: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         let Some(component) = self.components.get_mut(key) else { return };
         component.stub = None;
         let Some(deploy) = component.deploy.as_mut() else { return };
         if assigned {
             let activating = component.stages.iter().any(|(stage, _)| stage == "load");
-            let (reason, stage) = if activating {
-                (Reason::Activation, "activate")
-            } else {
-                (Reason::Load, "load")
-            };
-            return self.fail(now, key, Refusal::new(reason, format!("the sandbox ended: {text}")).at(stage), out);
+            let (reason, stage) =
+                if activating { (Reason::Activation, "activate") } else { (Reason::Load, "load") };
+            return self.fail(
+                now,
+                key,
+                Refusal::new(reason, format!("the sandbox ended: {text}")).at(stage),
+                out,
+            );
         }
         deploy.spawns = deploy.spawns.saturating_add(1);
         if deploy.spawns > SPAWN_TRIES {
             let text = format!("no sandbox: {text}");
-            return self.fail(now, key, Refusal::new(Reason::SandboxUnavailable, text).at("sandbox"), out);
+            return self.fail(
+                now,
+                key,
+                Refusal::new(Reason::SandboxUnavailable, text).at("sandbox"),
+                out,
+            );
         }
         let id = self.spawn(now, Role::Stub, Owner::Component(key.clone()), out);
         if let Some(component) = self.components.get_mut(key) {

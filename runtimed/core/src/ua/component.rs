@@ -38,6 +38,20 @@ impl State {
     }
 }
 
+/// What becomes of a component when its process has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AfterStop {
+    /// It was idle: the next message starts it.
+    #[default]
+    Sleep,
+    /// It was idle, and that message has come.
+    Wake,
+    /// An operator's `restart`.
+    Restart,
+    /// An operator's `undeploy`.
+    Forget,
+}
+
 /// Code that was fetched and checked, for every start until it is undeployed.
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
@@ -86,10 +100,8 @@ pub(crate) struct Component {
     pub(crate) last_used: Time,
     pub(crate) log: VecDeque<(u64, String)>,
     pub(crate) waiters: Vec<Waiter>,
-    /// Stopping by an operator's `restart`: it starts again when the process is gone.
-    pub(crate) restart_after_stop: bool,
-    /// Stopping by an operator's `undeploy`: it is forgotten when the process is gone.
-    pub(crate) forget_after_stop: bool,
+    /// Stopping: what happens when the process is gone.
+    pub(crate) after_stop: AfterStop,
 }
 
 impl Component {
@@ -117,9 +129,13 @@ impl Component {
             last_used: now,
             log: VecDeque::new(),
             waiters: Vec::new(),
-            restart_after_stop: false,
-            forget_after_stop: false,
+            after_stop: AfterStop::Sleep,
         }
+    }
+
+    /// Whether it comes back when the process that is stopping is gone.
+    pub(crate) const fn starts_after_stop(&self) -> bool {
+        matches!(self.after_stop, AfterStop::Wake | AfterStop::Restart)
     }
 
     /// CONTRACT §7.
@@ -140,11 +156,15 @@ impl Component {
                 Reason::Quarantined,
                 format!("the stub of {} failed too often and rests", self.key),
             ),
-            State::Stopping => {
-                Refusal::new(Reason::Undeployed, format!("the stub of {} is being removed", self.key))
-            }
+            State::Stopping => Refusal::new(
+                Reason::Undeployed,
+                format!("the stub of {} is being removed", self.key),
+            ),
             _ => self.last_refusal.clone().unwrap_or_else(|| {
-                Refusal::new(Reason::SandboxUnavailable, format!("the stub of {} is not there", self.key))
+                Refusal::new(
+                    Reason::SandboxUnavailable,
+                    format!("the stub of {} is not there", self.key),
+                )
             }),
         };
         match left {

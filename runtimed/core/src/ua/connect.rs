@@ -1,10 +1,10 @@
 //! Connections for sandboxes: the grant is checked here, made by the net role, handed through.
 
-use super::sandbox::Owner;
+use super::sandbox::{Owner, Stream};
 use super::{Happened, Ua, UaOut};
 use crate::effect::{Attach, Effect};
 use crate::input::{SandboxId, StreamHandle, Time};
-use crate::limits::{CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, CONNECT_MS};
+use crate::limits::{CONNECT_MS, CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, REFUSED_EVENT_MS};
 use protocol::ctl::{ConnectError, CtlDown, Role, Target};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -39,7 +39,11 @@ impl Ua {
     ) {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         let role = sandbox.role;
-        if sandbox.streams >= CONNECTIONS_PER_SANDBOX {
+        if sandbox.streams.contains_key(&req) {
+            return refuse(id, req, ConnectError::Exhausted, "this number is in use", out);
+        }
+        let open = u32::try_from(sandbox.streams.len()).unwrap_or(u32::MAX);
+        if open >= CONNECTIONS_PER_SANDBOX {
             return refuse(id, req, ConnectError::Exhausted, "too many connections", out);
         }
         match target {
@@ -47,8 +51,13 @@ impl Ua {
                 let folder = self.catalogue_folder(id).filter(|_| role == Role::Fetch);
                 match folder {
                     Some(folder) => {
-                        self.count_stream(id);
-                        out.push(UaOut::Effect(Effect::OpenFile { sandbox: id, req, folder, path }));
+                        self.count_stream(id, req);
+                        out.push(UaOut::Effect(Effect::OpenFile {
+                            sandbox: id,
+                            req,
+                            folder,
+                            path,
+                        }));
                     }
                     None => refuse(id, req, ConnectError::NotGranted, "no folder is granted", out),
                 }
@@ -56,36 +65,72 @@ impl Ua {
             Target::Tcp { host, port } => match self.way_for(id, &host, port) {
                 Some(way) => self.ask_net(now, (id, req), way, out),
                 None => {
-                    let name = self.key_of(id).map_or(String::new(), |key| key.to_string());
                     let detail = format!("no grant for {}:{port}", super::bounded(&host, 255));
-                    let what = Happened::new("refused", &name, &detail);
-                    self.event(now, what.sandbox(id).reason("policy"), out);
+                    self.note_refused(now, id, &detail, out);
                     refuse(id, req, ConnectError::NotGranted, &detail, out);
                 }
             },
         }
     }
 
-    fn count_stream(&mut self, id: SandboxId) {
+    /// One event a second and sandbox: a stub that asks in a loop must not wash the record away.
+    fn note_refused(&mut self, now: Time, id: SandboxId, detail: &str, out: &mut Vec<UaOut>) {
+        let name = self.key_of(id).map_or(String::new(), |key| key.to_string());
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        let before = match sandbox.refused {
+            Some((until, more)) if now < until => {
+                sandbox.refused = Some((until, more.saturating_add(1)));
+                return;
+            }
+            Some((_, more)) => more,
+            None => 0,
+        };
+        sandbox.refused = Some((Time(now.0.saturating_add(REFUSED_EVENT_MS)), 0));
+        let detail = if before == 0 {
+            detail.to_owned()
+        } else {
+            format!("{detail}, and {before} more before it")
+        };
+        let what = Happened::new("refused", &name, &detail);
+        self.event(now, what.sandbox(id).reason("policy"), out);
+    }
+
+    fn count_stream(&mut self, id: SandboxId, req: u32) {
         if let Some(sandbox) = self.sandboxes.get_mut(&id) {
-            sandbox.streams = sandbox.streams.saturating_add(1);
+            sandbox.streams.insert(req, Stream::Asked);
+        }
+    }
+
+    /// The worker has no use for the stream any more. One that is still being made counts on, or
+    /// the net role could be made to work without a bound.
+    pub(super) fn closed(&mut self, id: SandboxId, req: u32) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        match sandbox.streams.get_mut(&req) {
+            Some(Stream::Open) => {
+                sandbox.streams.remove(&req);
+            }
+            Some(asked) => *asked = Stream::Abandoned,
+            None => {}
         }
     }
 
     /// Whether the sandbox may reach the target, and where it is found.
     fn way_for(&self, id: SandboxId, host: &str, port: u16) -> Option<Way> {
         let component = self.components.get(&self.key_of(id)?)?;
-        let domain = self.domain_settings(&component.key);
         let target = format!("{host}:{port}");
         match self.sandboxes.get(&id)?.role {
-            Role::Stub => component.package.as_ref()?.grants.way(host, port, domain),
+            Role::Stub => {
+                let domain = self.domain_settings(&component.key);
+                component.package.as_ref()?.grants.way(host, port, domain)
+            }
             Role::Fetch => {
-                let deploy = component.deploy.as_ref()?;
+                let deploy = component.deploy.as_ref().filter(|deploy| deploy.fetch == Some(id))?;
                 let allowed = deploy.fetch_targets();
                 if !allowed.contains(&target) {
                     return None;
                 }
                 // The home catalogue answers for a foreign domain by the home domain's rules.
+                let domain = &deploy.source.as_ref()?.settings;
                 let private = deploy.private_targets.contains(&target);
                 Some(crate::grants::mapped(host, port, private, domain))
             }
@@ -97,7 +142,10 @@ impl Ua {
         if self.net.waiting.len() >= CONNECTIONS_WAITING {
             return refuse(id, req, ConnectError::Exhausted, "too many connections wait", out);
         }
-        self.count_stream(id);
+        if self.stopping && self.net.sandbox.is_none() {
+            return refuse(id, req, ConnectError::Unreachable, "the runtime is stopping", out);
+        }
+        self.count_stream(id, req);
         self.net.last = self.net.last.saturating_add(1);
         let number = self.net.last;
         self.net.asked.insert(number, (id, req));
@@ -110,9 +158,10 @@ impl Ua {
             private,
             budget_ms: CONNECT_MS,
         };
-        let ready = self.net.sandbox.filter(|net| {
-            self.sandboxes.get(net).is_some_and(super::sandbox::Sandbox::is_usable)
-        });
+        let ready = self
+            .net
+            .sandbox
+            .filter(|net| self.sandboxes.get(net).is_some_and(super::sandbox::Sandbox::is_usable));
         match ready {
             Some(net) => Self::send(net, ask, Attach::None, out),
             None => {
@@ -136,7 +185,12 @@ impl Ua {
         self.net.sandbox = None;
         self.net.waiting.clear();
         for (id, req) in std::mem::take(&mut self.net.asked).into_values() {
-            self.give_stream(id, req, Err((ConnectError::Unreachable, "the net role died".to_owned())), out);
+            self.give_stream(
+                id,
+                req,
+                Err((ConnectError::Unreachable, "the net role died".to_owned())),
+                out,
+            );
         }
     }
 
@@ -145,9 +199,10 @@ impl Ua {
         self.net.asked.retain(|_, (owner, _)| *owner != id);
         let asked = &self.net.asked;
         self.net.waiting.retain(|(number, _)| asked.contains_key(number));
-        let net = self.net.sandbox.filter(|net| {
-            self.sandboxes.get(net).is_some_and(super::sandbox::Sandbox::is_usable)
-        });
+        let net = self
+            .net
+            .sandbox
+            .filter(|net| self.sandboxes.get(net).is_some_and(super::sandbox::Sandbox::is_usable));
         if let Some(net) = net {
             Self::send(net, CtlDown::NetForget { sandbox: id.0 }, Attach::None, out);
         }
@@ -164,7 +219,9 @@ impl Ua {
         let outcome = match (error, stream) {
             (Some(error), _) => Err(error),
             (None, Some(stream)) => Ok(stream),
-            (None, None) => Err((ConnectError::Unreachable, "the net role gave no stream".to_owned())),
+            (None, None) => {
+                Err((ConnectError::Unreachable, "the net role gave no stream".to_owned()))
+            }
         };
         self.give_stream(id, req, outcome, out);
     }
@@ -180,14 +237,15 @@ impl Ua {
         let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.condemned.is_none()) else {
             return;
         };
+        let wanted = sandbox.streams.remove(&req) == Some(Stream::Asked);
         match outcome {
+            // The shell closes a stream that goes nowhere.
+            _ if !wanted => {}
             Ok(stream) => {
+                sandbox.streams.insert(req, Stream::Open);
                 Self::send(id, CtlDown::Connected { req }, Attach::Stream(stream), out);
             }
-            Err((error, text)) => {
-                sandbox.streams = sandbox.streams.saturating_sub(1);
-                refuse(id, req, error, &text, out);
-            }
+            Err((error, text)) => refuse(id, req, error, &text, out),
         }
     }
 }

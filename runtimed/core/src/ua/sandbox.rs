@@ -9,6 +9,7 @@ use super::Bridge;
 use crate::input::{LinkId, Time};
 use protocol::address::RouteKey;
 use protocol::ctl::{ConfinedReport, Role};
+use std::collections::BTreeMap;
 
 /// Whom a sandbox works for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,17 @@ pub(crate) enum Owner {
     Component(RouteKey),
     /// Everybody.
     Net,
+}
+
+/// A connection or file that a sandbox asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Not answered yet.
+    Asked,
+    /// Not answered yet, and not wanted any more.
+    Abandoned,
+    /// Handed over.
+    Open,
 }
 
 /// One process.
@@ -33,8 +45,12 @@ pub(crate) struct Sandbox {
     /// Whether it was given code: from then on its death is the stub's.
     pub(crate) assigned: bool,
     pub(crate) bridge: Option<Bridge>,
-    /// Connections open or asked for.
-    pub(crate) streams: u32,
+    /// By the number that the worker gave. What it says of others changes nothing.
+    pub(crate) streams: BTreeMap<u32, Stream>,
+    /// When the next refused connection is an event of its own, and how many came before.
+    pub(crate) refused: Option<(Time, u32)>,
+    /// The signal that an operator sent.
+    pub(crate) signalled: Option<i32>,
     /// When it is killed if nothing happens.
     pub(crate) deadline: Option<Time>,
     pub(crate) next_ping: Option<Time>,
@@ -56,7 +72,9 @@ impl Sandbox {
             ready: false,
             assigned: false,
             bridge: None,
-            streams: 0,
+            streams: BTreeMap::new(),
+            refused: None,
+            signalled: None,
             deadline: Some(deadline),
             next_ping: None,
             missed: 0,

@@ -1,1 +1,12 @@
 //! RuntimeUA alone, against model answers.
+
+#![allow(clippy::arithmetic_side_effects, reason = "tests")]
+
+mod connections;
+mod deploys;
+mod failures;
+mod fallback;
+mod operators;
+mod resting;
+mod supervision;
+mod world;

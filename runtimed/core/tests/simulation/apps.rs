@@ -1,5 +1,6 @@
 //! Model applications: what they claim, ask, answer, and expect.
 
+use crate::traffic::answer;
 use crate::world::{Event, HOME, World};
 use protocol::frame::{Frame, FrameRef, flags};
 use protocol::message::MessageType;
@@ -46,9 +47,8 @@ impl World {
     pub(crate) fn app_joins(&mut self) {
         let link = self.next_link();
         let count = 1 + self.random.below(2);
-        let addresses = (0..count)
-            .map(|_| format!("hyperty://{HOME}/{}", self.random.pick(CLAIMS)))
-            .collect();
+        let addresses =
+            (0..count).map(|_| format!("hyperty://{HOME}/{}", self.random.pick(CLAIMS))).collect();
         self.apps.insert(link, App::default());
         self.queues.insert(link, std::collections::VecDeque::new());
         let uid = 1_000 + u32::try_from(self.random.below(2)).unwrap();
@@ -105,18 +105,18 @@ impl World {
         match self.random.below(10) {
             0 => {}
             1 => {
-                let late = self.answer(view, view.to(), 200);
+                let late = answer(view, view.to(), 200);
                 let ms = 1_000 + self.random.below(20_000);
                 self.later(ms, Event::Speaks(link, late));
             }
             2 => {
                 for code in [100, 200, 200] {
-                    let frame = self.answer(view, view.to(), code);
+                    let frame = answer(view, view.to(), code);
                     self.later(1, Event::Speaks(link, frame));
                 }
             }
             _ => {
-                let frame = self.answer(view, view.to(), 200);
+                let frame = answer(view, view.to(), 200);
                 self.soon(Event::Speaks(link, frame));
             }
         }

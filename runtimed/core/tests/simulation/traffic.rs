@@ -140,7 +140,9 @@ impl World {
     fn burst(&mut self) {
         let Some(link) = self.some_app() else { return };
         let to = self.destination();
-        for _ in 0..self.random.below(60) {
+        // Once in a while more than a receiver may have waiting.
+        let most = if self.random.chance(3) { 900 } else { 60 };
+        for _ in 0..self.random.below(most) {
             self.request(link, &to);
         }
     }
@@ -192,16 +194,6 @@ impl World {
         }
     }
 
-    /// A response to a request.
-    pub(crate) fn answer(&mut self, request: &FrameRef<'_>, from: &str, code: u16) -> Frame {
-        let body = format!("{{\"code\":{code}}}");
-        FrameBuilder::msg(MessageType::Response.as_u8(), request.id(), from, request.from())
-            .code(code)
-            .body(body.as_bytes())
-            .build()
-            .unwrap()
-    }
-
     /// A receiver took a frame.
     pub(crate) fn react(&mut self, link: LinkId, frame: &Frame) {
         let view = frame.view().unwrap();
@@ -211,4 +203,14 @@ impl World {
             self.stub_reacts(link, &view);
         }
     }
+}
+
+/// A response to a request.
+pub(crate) fn answer(request: &FrameRef<'_>, from: &str, code: u16) -> Frame {
+    let body = format!("{{\"code\":{code}}}");
+    FrameBuilder::msg(MessageType::Response.as_u8(), request.id(), from, request.from())
+        .code(code)
+        .body(body.as_bytes())
+        .build()
+        .unwrap()
 }

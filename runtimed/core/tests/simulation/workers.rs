@@ -1,6 +1,7 @@
 //! Model workers: they are born, confine themselves, fetch, run, speak, stall and die.
 
 use crate::apps::CLAIMS;
+use crate::traffic::answer;
 use crate::world::{Event, HOME, RUNTIME, World};
 use protocol::address::{Address, RouteKey, is_within};
 use protocol::ctl::{
@@ -134,8 +135,7 @@ impl World {
             }
             Says::Verified => {
                 let wrong = self.random.chance(2);
-                let outcome =
-                    if wrong { Err("seccomp is off".to_owned()) } else { Ok(Vec::new()) };
+                let outcome = if wrong { Err("seccomp is off".to_owned()) } else { Ok(Vec::new()) };
                 self.input(Input::Verified { sandbox, outcome });
             }
             Says::Heartbeat => self.input(Input::Heartbeat { sandbox, answered: !mute }),
@@ -218,8 +218,12 @@ impl World {
                 let bad = job.base.contains("bad.example") || self.random.chance(5);
                 let origin = "http://a.example".to_owned();
                 let up = if bad {
-                    let errors =
-                        [FetchError::Down, FetchError::Slow, FetchError::Absent, FetchError::Unusable];
+                    let errors = [
+                        FetchError::Down,
+                        FetchError::Slow,
+                        FetchError::Absent,
+                        FetchError::Unusable,
+                    ];
                     let (error, text) = (*self.random.pick(&errors), "cut short".to_owned());
                     CtlUp::FetchFailed { error, text }
                 } else {
@@ -239,7 +243,9 @@ impl World {
                 let error = bad.then(|| (ConnectError::Unreachable, "refused".to_owned()));
                 self.will_say(sandbox, Says::Ctl(CtlUp::NetResult { req, error }));
             }
-            CtlDown::Connected { .. } | CtlDown::ConnectRefused { .. } | CtlDown::NetForget { .. } => {}
+            CtlDown::Connected { .. }
+            | CtlDown::ConnectRefused { .. }
+            | CtlDown::NetForget { .. } => {}
         }
     }
 
@@ -252,22 +258,22 @@ impl World {
             0 => {}
             1 => {
                 let forged = format!("hyperty://{HOME}/alice");
-                let frame = self.answer(view, &forged, 200);
+                let frame = answer(view, &forged, 200);
                 self.soon(Event::Speaks(link, frame));
             }
             2 => {
                 for code in [100, 200, 200] {
-                    let frame = self.answer(view, view.to(), code);
+                    let frame = answer(view, view.to(), code);
                     self.later(1, Event::Speaks(link, frame));
                 }
             }
             3 => {
-                let late = self.answer(view, view.to(), 200);
+                let late = answer(view, view.to(), 200);
                 let ms = 3_000 + self.random.below(14_000);
                 self.later(ms, Event::Speaks(link, late));
             }
             _ => {
-                let frame = self.answer(view, view.to(), 200);
+                let frame = answer(view, view.to(), 200);
                 self.soon(Event::Speaks(link, frame));
             }
         }
@@ -276,9 +282,8 @@ impl World {
     /// A stub speaks of itself: for somebody remote, as somebody it is not, its status, a flood.
     pub(crate) fn stub_speaks(&mut self) {
         let stubs = self.processes.values().filter(|p| p.role == Role::Stub && !p.stalled);
-        let stubs: Vec<_> = stubs
-            .filter_map(|p| Some((p.link?, p.component.clone()?, p.key.clone()?)))
-            .collect();
+        let stubs: Vec<_> =
+            stubs.filter_map(|p| Some((p.link?, p.component.clone()?, p.key.clone()?))).collect();
         if stubs.is_empty() {
             return;
         }

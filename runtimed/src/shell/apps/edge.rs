@@ -7,7 +7,7 @@ use crate::shell::hub::Hub;
 use protocol::address::Address;
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::limits::{
-    ADDRESS_BYTES_MAX, DEADLINE_MAX_MS, FAN_OUT_MAX, FRAME_BYTES_MAX, JSON_DEPTH_MAX,
+    ADDRESS_BYTES_MAX, DEADLINE_MAX_MS, FAN_OUT_MAX, FRAME_HELD_BYTES_MAX, JSON_DEPTH_MAX,
     LINE_BYTES_MAX,
 };
 use protocol::message::{
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// Bytes of a body that every frame has room for, whatever its addresses.
-const BODY_BYTES_SURE: usize = FRAME_BYTES_MAX.saturating_sub(8_192);
+const BODY_BYTES_SURE: usize = FRAME_HELD_BYTES_MAX.saturating_sub(16_384);
 
 /// What an application says first.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -229,7 +229,7 @@ impl Edge {
         frame.build().map_err(|error| match error {
             FrameError::TooLarge(_) => Refused::new(
                 Reason::TooLarge,
-                format!("a message has at most {FRAME_BYTES_MAX} bytes with its addresses"),
+                format!("a message has at most {FRAME_HELD_BYTES_MAX} bytes with its addresses"),
             ),
             other => Refused::new(Reason::Malformed, other.to_string()),
         })
@@ -357,7 +357,7 @@ mod tests {
             edge(&format!(r#"{{"type":"read","to":"hyperty://a.example/b","body":"{body}"}}"#))
         };
         assert!(large(super::BODY_BYTES_SURE - 2).is_ok());
-        assert_eq!(large(protocol::limits::FRAME_BYTES_MAX).unwrap_err(), Reason::TooLarge);
+        assert_eq!(large(protocol::limits::FRAME_HELD_BYTES_MAX).unwrap_err(), Reason::TooLarge);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 /// What a jail's only mount must be.
 const MOUNT_OPTIONS: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
 
-fn unseen(what: &'static str, seen: impl ToString) -> VerifyFault {
-    VerifyFault { what, seen: seen.to_string() }
+fn unseen(what: &'static str, seen: impl Into<String>) -> VerifyFault {
+    VerifyFault { what, seen: seen.into() }
 }
 
 pub(super) fn read(path: &str) -> Result<String, VerifyFault> {

@@ -3,9 +3,12 @@
 
 use super::ConfineError;
 use crate::raw;
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 use std::fs;
-use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::fs::FileTypeExt as _;
 
 /// Number of the link.
@@ -57,20 +60,18 @@ fn only_loopback(interfaces: &str) -> bool {
 }
 
 fn descriptors() -> Result<(), ConfineError> {
-    let listing = |error| ConfineError::Unclean(format!("descriptors cannot be listed: {error}"));
+    let unlisted = |errno| ConfineError::Unclean(format!("descriptors cannot be listed: {errno}"));
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listing = Dir::open("/proc/self/fd", flags, Mode::empty()).map_err(unlisted)?;
+    let own = listing.as_raw_fd();
     let mut found = Vec::new();
-    for entry in fs::read_dir("/proc/self/fd").map_err(listing)? {
-        let entry = entry.map_err(listing)?;
-        // The listing's own descriptor points to the listed directory.
-        let target = fs::read_link(entry.path()).map_err(listing)?;
-        if !target.ends_with("fd") {
-            found.push((entry.file_name().to_string_lossy().into_owned(), target));
-        }
+    for entry in listing.iter() {
+        let name = entry.map_err(unlisted)?.file_name().to_string_lossy().into_owned();
+        found.extend(name.parse::<RawFd>().ok().filter(|number| *number != own));
     }
-    found.sort();
-    let numbers: Vec<&str> = found.iter().map(|(number, _)| number.as_str()).collect();
-    if numbers != ["0", "1", "2", "3"] {
-        return unclean(format!("descriptors are {found:?} instead of 0 to 3"));
+    found.sort_unstable();
+    if found != [0, 1, 2, LINK_FD] {
+        return unclean(format!("its descriptors are {found:?} instead of 0 to 3"));
     }
     let is_null = |fd: &str| {
         let node = fs::metadata(format!("/proc/self/fd/{fd}"));

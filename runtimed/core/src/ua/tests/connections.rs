@@ -12,9 +12,10 @@ use protocol::ctl::{ConnectError, CtlDown, CtlUp, Role, Target};
 /// What was asked of the net role: host, port, private.
 fn asked(world: &World) -> Vec<(String, u16, bool)> {
     let ask = |out: &UaOut| match out {
-        UaOut::Effect(Effect::Ctl { down: CtlDown::NetConnect { host, port, private, .. }, .. }) => {
-            Some((host.clone(), *port, *private))
-        }
+        UaOut::Effect(Effect::Ctl {
+            down: CtlDown::NetConnect { host, port, private, .. },
+            ..
+        }) => Some((host.clone(), *port, *private)),
         _ => None,
     };
     world.outs.iter().filter_map(ask).collect()
@@ -75,7 +76,7 @@ fn only_what_the_operator_wrote_down_may_be_private() {
     let mut with = DomainSettings { private: true, ..DomainSettings::default() };
     with.connect.push("127.0.0.1:9090".to_owned());
     with.hosts.insert("slack.com:443".to_owned(), "127.0.0.1:9443".to_owned());
-    let mut world = World::with(configured("example.com", with));
+    let mut world = World::with(&configured("example.com", with));
     world.descriptor.wanted = vec![
         wanted("slack.com", 443, true),
         wanted("rebound.example", 443, true),
@@ -105,7 +106,7 @@ fn a_fetch_worker_reaches_its_catalogue_and_the_listed_sources_only() {
         sources: vec!["https://cdn.example".to_owned()],
         ..DomainSettings::default()
     };
-    let mut world = World::with(configured("example.com", with)).holding(&[Step::Fetch]);
+    let mut world = World::with(&configured("example.com", with)).holding(&[Step::Fetch]);
     world.message("example.com");
     let id = world.of(Role::Fetch)[0];
     world.connect(id, 1, "127.0.0.1", 8080);
@@ -125,10 +126,8 @@ fn an_unconfigured_catalogue_is_never_private() {
     let id = world.of(Role::Fetch)[0];
     world.connect(id, 1, "catalogue.example.com", 443);
     world.connect(id, 2, "example.com", 443);
-    let expected = [
-        ("catalogue.example.com".to_owned(), 443, false),
-        ("example.com".to_owned(), 443, false),
-    ];
+    let expected =
+        [("catalogue.example.com".to_owned(), 443, false), ("example.com".to_owned(), 443, false)];
     assert_eq!(asked(&world), expected);
 }
 
@@ -142,7 +141,7 @@ fn the_home_catalogue_is_reached_by_the_home_domains_rules() {
     home.hosts.insert("cat.home.example:443".to_owned(), "127.0.0.1:8443".to_owned());
     let mut settings = configured("home.example", home);
     settings.domain = "home.example".to_owned();
-    let mut world = World::with(settings).holding(&[Step::Fetch]);
+    let mut world = World::with(&settings).holding(&[Step::Fetch]);
     world.message("example.com");
     let first = world.of(Role::Fetch)[0];
     let error = protocol::ctl::FetchError::Absent;
@@ -160,7 +159,7 @@ fn files_are_for_the_fetch_worker_of_a_folder_only() {
         catalogue: Some("file:///srv/catalogue".to_owned()),
         ..DomainSettings::default()
     };
-    let mut world = World::with(configured("example.com", with)).holding(&[Step::Fetch]);
+    let mut world = World::with(&configured("example.com", with)).holding(&[Step::Fetch]);
     world.message("example.com");
     let id = world.of(Role::Fetch)[0];
     let target = Target::File { path: "protocolstub/default".to_owned() };

@@ -1,17 +1,17 @@
 //! Deploys that go well: the stages in the order of the seeds, one flight for everybody, the second
 //! source, what the stub is told.
 
+use super::fallback::{fetch_failed, home_catalogue};
 use super::world::{FETCH, STUB, Step, World, configured, key};
 use crate::effect::{Attach, Effect};
 use crate::input::Exit;
 use crate::limits::DEPLOYS_MAX;
-use crate::settings::{DomainSettings, Settings};
+use crate::settings::DomainSettings;
 use crate::ua::{StubRoute, UaInput, UaOut};
 use protocol::address::RouteKey;
 use protocol::control::Command;
 use protocol::ctl::{CtlDown, CtlUp, FetchError, HostProfile, Role};
 use protocol::reason::Reason;
-use std::collections::BTreeMap;
 
 #[test]
 fn a_message_to_an_unknown_domain_finds_jails_and_runs_its_stub() {
@@ -93,7 +93,7 @@ fn a_worker_below_the_minimum_gets_no_code() {
 
 #[test]
 fn the_stub_is_told_its_configuration_with_the_runtime_in_it() {
-    let mut world = World::with(configured(
+    let mut world = World::with(&configured(
         "example.com",
         DomainSettings { ca_pem: "PEM".to_owned(), ..DomainSettings::default() },
     ));
@@ -150,78 +150,6 @@ fn a_legacy_address_asks_for_its_own_name_first() {
     assert_eq!(world.ps("sip.ims.example.com").kind, "interworking");
 }
 
-fn home_catalogue() -> Settings {
-    let home = DomainSettings {
-        catalogue: Some("https://cat.home.example/.well-known".to_owned()),
-        ..DomainSettings::default()
-    };
-    let domains = BTreeMap::from([("home.example".to_owned(), home)]);
-    Settings {
-        domain: "home.example".to_owned(),
-        runtime_url: "hyperty-runtime://home.example/1".to_owned(),
-        domains,
-        ..Settings::default()
-    }
-}
-
-fn fetch_failed(error: FetchError) -> CtlUp {
-    CtlUp::FetchFailed { error, text: format!("{error:?}") }
-}
-
-#[test]
-fn absent_down_or_slow_the_home_catalogue_is_asked_by_the_foreign_name() {
-    for error in [FetchError::Absent, FetchError::Down, FetchError::Slow] {
-        let mut world = World::with(home_catalogue());
-        world.fetch_answers.push_back(fetch_failed(error));
-        world.active("example.com");
-        let second = world.jobs.get(1).expect("a second job");
-        assert_eq!(second.base, "https://cat.home.example/.well-known");
-        assert!(second.alternatives.is_empty());
-        assert_eq!(second.names, ["example.com"]);
-    }
-}
-
-#[test]
-fn bad_content_never_falls_back() {
-    let bad = [FetchError::Unusable, FetchError::Redirect, FetchError::Decoding, FetchError::CodeSize];
-    for error in bad {
-        let mut world = World::with(home_catalogue());
-        world.fetch_answers.push_back(fetch_failed(error));
-        world.message("example.com");
-        assert_eq!(world.jobs.len(), 1, "{error:?}");
-        assert!(matches!(world.route("example.com"), StubRoute::Refused(_)));
-    }
-}
-
-#[test]
-fn when_both_sources_fail_the_first_error_is_the_answer() {
-    let mut world = World::with(home_catalogue());
-    world.fetch_answers.push_back(fetch_failed(FetchError::Down));
-    world.fetch_answers.push_back(fetch_failed(FetchError::Absent));
-    world.message("example.com");
-    assert_eq!(world.jobs.len(), 2);
-    let StubRoute::Refused(refusal) = world.route("example.com") else { panic!() };
-    assert_eq!((refusal.reason, refusal.stage), (Reason::CatalogueDown, Some("descriptor")));
-}
-
-#[test]
-fn the_home_domain_does_not_fall_back_to_itself() {
-    let mut world = World::with(home_catalogue());
-    world.fetch_answers.push_back(fetch_failed(FetchError::Absent));
-    world.message("home.example");
-    assert_eq!(world.jobs.len(), 1);
-}
-
-#[test]
-fn a_silent_fetch_worker_is_replaced_by_the_second_source_in_time() {
-    let mut world = World::with(home_catalogue()).holding(&[Step::Fetch]);
-    world.message("example.com");
-    world.held.remove(&Step::Fetch);
-    world.pass(6_000);
-    assert_eq!(world.jobs.len(), 2);
-    assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }));
-}
-
 #[test]
 fn a_worker_that_dies_before_it_read_code_is_replaced_three_times() {
     for role in [Role::Fetch, Role::Stub] {
@@ -263,6 +191,21 @@ fn strangers_cannot_fill_the_table_of_components() {
     // The oldest failure made room: a new domain is still served.
     world.fetch_answers.clear();
     world.active("example.com");
+}
+
+#[test]
+fn a_table_full_of_sleeping_stubs_makes_room_for_a_new_domain() {
+    let mut world = World::new();
+    for n in 0..crate::limits::COMPONENTS_MAX {
+        world.active(&format!("d{n}.example"));
+    }
+    world.message("example.com");
+    assert!(matches!(world.route("example.com"), StubRoute::Refused(_) | StubRoute::Absent));
+    world.pass(610_000);
+    assert!(world.of(Role::Stub).is_empty(), "all are dormant");
+    world.active("example.com");
+    assert!(world.ua.components.len() <= crate::limits::COMPONENTS_MAX);
+    assert!(world.codes.len() <= crate::limits::COMPONENTS_MAX, "code of the oldest is dropped");
 }
 
 #[test]
@@ -313,7 +256,7 @@ fn the_wait_for_one_answer_never_outlasts_twelve_seconds() {
         Step::Activate,
     ];
     for step in steps {
-        let mut world = World::with(home_catalogue()).holding(&[step]);
+        let mut world = World::with(&home_catalogue()).holding(&[step]);
         world.message("example.com");
         world.pass(12_001);
         let StubRoute::Refused(refusal) = world.route("example.com") else {
@@ -321,7 +264,10 @@ fn the_wait_for_one_answer_never_outlasts_twelve_seconds() {
             assert!(failed, "{step:?} hangs");
             continue;
         };
-        assert!(refusal.retry_after_ms.is_some() && refusal.stage.is_some(), "{step:?} {refusal:?}");
+        assert!(
+            refusal.retry_after_ms.is_some() && refusal.stage.is_some(),
+            "{step:?} {refusal:?}"
+        );
         // A process that was asked for and has not come yet is killed when it comes.
         assert!(world.alive.keys().all(|id| world.killed.contains(id)), "{step:?}");
     }
@@ -332,6 +278,7 @@ fn used_once(world: &mut World) {
     let id = world.active("example.com");
     world.held.insert(Step::Load);
     world.dies(id, Exit::Signal(11));
+    world.pass(0);
     let id = world.stub();
     world.up(id, CtlUp::DeployFailed { stage: "load".to_owned(), text: "memory".to_owned() });
     world.held.clear();
@@ -343,7 +290,7 @@ fn used_once(world: &mut World) {
 fn the_digest_is_pinned_only_where_the_operator_says_so() {
     for pin in [false, true] {
         let with = DomainSettings { pin, ..DomainSettings::default() };
-        let mut world = World::with(configured("example.com", with));
+        let mut world = World::with(&configured("example.com", with));
         used_once(&mut world);
         world.digest = crate::input::Digest([8; 32]);
         world.message("example.com");
@@ -369,6 +316,20 @@ fn an_update_that_wants_more_rights_waits_until_the_operator_removes_the_old_one
     assert_eq!((refusal.reason, refusal.stage), (Reason::Policy, Some("policy")));
     world.ask(Command::Undeploy { name: "example.com".to_owned() });
     world.active("example.com");
+}
+
+#[test]
+fn code_that_never_ran_pins_nothing() {
+    let with = DomainSettings { pin: true, ..DomainSettings::default() };
+    let mut world = World::with(&configured("example.com", with)).holding(&[Step::Load]);
+    world.message("example.com");
+    let id = world.stub();
+    world.up(id, CtlUp::DeployFailed { stage: "load".to_owned(), text: "broken".to_owned() });
+    world.held.clear();
+    world.pass(1_000);
+    world.digest = crate::input::Digest([8; 32]);
+    world.active("example.com");
+    assert_eq!(world.ps("example.com").pin.as_deref(), Some("digest"));
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn code_that_loops_or_exits_while_it_loads_fails_the_deploy_and_is_not_repeated(
     for held in [Step::Load, Step::Activate] {
         let mut world = World::new().holding(&[held]);
         world.message("example.com");
-        world.pass(11_000);
+        world.pass(5_001);
         let reason = refusal(&world).reason;
         assert!(matches!(reason, Reason::Load | Reason::Activation), "{reason}");
         nothing_is_left(&mut world);
@@ -110,6 +110,26 @@ fn a_spawner_that_cannot_is_sandbox_unavailable() {
 }
 
 #[test]
+fn no_stub_sandbox_in_time_is_not_blamed_on_the_catalogue() {
+    let mut world = World::new().holding(&[Step::Spawn(super::world::STUB)]);
+    world.message("example.com");
+    world.pass(12_000);
+    let refusal = refusal(&world);
+    assert_eq!((refusal.reason, refusal.stage), (Reason::SandboxUnavailable, Some("sandbox")));
+    nothing_is_left(&mut world);
+}
+
+#[test]
+fn code_that_does_not_come_in_time_is_stage_source() {
+    let mut world = World::new().holding(&[Step::Source]);
+    world.message("example.com");
+    world.pass(4_000);
+    let refusal = refusal(&world);
+    assert_eq!((refusal.reason, refusal.stage), (Reason::CatalogueSlow, Some("source")));
+    nothing_is_left(&mut world);
+}
+
+#[test]
 fn a_fetch_worker_that_breaks_its_link_fails_the_deploy_without_a_second_try_of_its_bytes() {
     let mut world = World::new().holding(&[Step::Fetch]);
     world.message("example.com");
@@ -131,7 +151,9 @@ fn a_stub_that_says_what_only_a_fetch_worker_says_is_killed_for_it() {
     assert!(world.killed.contains(&id));
     let exited = world.events_named("exited");
     assert!(
-        exited.iter().any(|row| row.sandbox == Some(id.0) && row.reason.as_deref() == Some("protocol")),
+        exited
+            .iter()
+            .any(|row| row.sandbox == Some(id.0) && row.reason.as_deref() == Some("protocol")),
         "{exited:#?}"
     );
 }
@@ -140,10 +162,9 @@ fn a_stub_that_says_what_only_a_fetch_worker_says_is_killed_for_it() {
 fn a_failure_is_remembered_longer_each_time_and_the_message_after_that_deploys() {
     let mut world = World::new();
     for ms in FAILED_MS.iter().chain(FAILED_MS.last()) {
-        world.fetch_answers.push_back(CtlUp::FetchFailed {
-            error: FetchError::Absent,
-            text: String::new(),
-        });
+        world
+            .fetch_answers
+            .push_back(CtlUp::FetchFailed { error: FetchError::Absent, text: String::new() });
         let jobs = world.jobs.len();
         assert_eq!(world.message("example.com"), StubRoute::Deploying);
         let left = refusal(&world).retry_after_ms.expect("says when");
@@ -175,7 +196,7 @@ fn what_comes_late_from_a_killed_worker_changes_nothing() {
     let mut world = World::new().holding(&[Step::Fetch, Step::Kill]);
     world.message("example.com");
     let fetch = world.of(Role::Fetch)[0];
-    world.pass(12_001);
+    world.pass(4_001);
     let before = refusal(&world);
     let descriptor = Box::new(world.descriptor.clone());
     world.up(fetch, CtlUp::Fetched { origin: "https://example.com".to_owned(), descriptor });

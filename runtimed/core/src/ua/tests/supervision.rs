@@ -1,20 +1,19 @@
-//! Stubs that die, hang, rest and idle.
+//! Stubs that die, hang and are stopped.
 
 use super::world::{Step, World, key};
 use crate::effect::Attach;
 use crate::input::{Exit, Time};
-use crate::limits::{QUARANTINE_MS, QUARANTINE_REARM_MS};
 use crate::settings::Settings;
 use crate::ua::{StubRoute, UaInput, UaOut};
 use protocol::control::Command;
-use protocol::ctl::{CtlDown, CtlUp, Role, Target};
+use protocol::ctl::{CtlDown, CtlUp, Role};
 use protocol::reason::Reason;
 
-fn name() -> String {
+pub(super) fn name() -> String {
     "example.com".to_owned()
 }
 
-fn downs(world: &World) -> Vec<(bool, Reason)> {
+pub(super) fn downs(world: &World) -> Vec<(bool, Reason)> {
     let down = |out: &UaOut| match out {
         UaOut::Down { again, refusal, .. } => Some((*again, refusal.reason)),
         _ => None,
@@ -23,8 +22,9 @@ fn downs(world: &World) -> Vec<(bool, Reason)> {
 }
 
 /// Kills the stub as soon as one is active; says how long it took until it was.
-fn crash(world: &mut World) -> u64 {
+pub(super) fn crash(world: &mut World) -> u64 {
     let before = world.now;
+    world.pass(0);
     for _step in 0..100_000 {
         if matches!(world.route("example.com"), StubRoute::Ready { .. }) {
             break;
@@ -52,7 +52,7 @@ fn a_killed_stub_comes_back_at_once_with_the_same_address_and_code_and_no_fetch(
     assert_eq!((world.jobs.len(), world.assigns.len()), (1, 2));
     assert_eq!(world.assigns[0].2, world.assigns[1].2, "the code that was kept");
     assert!(matches!(world.assigns[1].2, Attach::Code(_)));
-    assert_eq!(world.events_named("exited").len(), 1 + 1, "the fetch worker and the stub");
+    assert_eq!(world.events_named("exited").len(), 1);
 }
 
 #[test]
@@ -83,57 +83,8 @@ fn restarts_wait_longer_each_time_within_twenty_percent() {
 }
 
 #[test]
-fn the_sixth_exit_within_the_window_is_a_quarantine_that_ends_by_itself() {
-    let mut world = World::new();
-    world.active("example.com");
-    for n in 1..=6 {
-        assert_eq!(world.events_named("quarantined").len(), 0, "before exit {n}");
-        crash(&mut world);
-    }
-    assert_eq!(world.events_named("quarantined").len(), 1);
-    assert_eq!(world.ps("example.com").state, "quarantined");
-    let StubRoute::Refused(refusal) = world.message("example.com") else { panic!() };
-    assert_eq!(refusal.reason, Reason::Quarantined);
-    assert!(refusal.retry_after_ms.is_some_and(|ms| ms <= QUARANTINE_MS[0] && ms > 0));
-    assert_eq!(downs(&world).last(), Some(&(false, Reason::Quarantined)));
-    assert!(world.of(Role::Stub).is_empty());
-    world.pass(QUARANTINE_MS[0] - 1);
-    assert_eq!(world.ps("example.com").state, "quarantined");
-    world.pass(1);
-    world.message("example.com");
-    assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }));
-}
-
-/// Crashes until it rests, and says for how long.
-fn until_quarantined(world: &mut World) -> u64 {
-    for _exit in 0..20 {
-        if let StubRoute::Refused(refusal) = world.route("example.com") {
-            assert_eq!(refusal.reason, Reason::Quarantined);
-            return refusal.retry_after_ms.expect("says when");
-        }
-        world.message("example.com");
-        crash(world);
-    }
-    panic!("never quarantined");
-}
-
-#[test]
-fn each_quarantine_is_longer_until_ten_minutes_active_arm_it_again() {
-    let mut world = World::with(Settings { idle_ms: 10_000_000, ..Settings::default() });
-    world.active("example.com");
-    for ms in QUARANTINE_MS.iter().chain(QUARANTINE_MS.last()) {
-        assert_eq!(until_quarantined(&mut world), *ms);
-        world.pass(*ms);
-    }
-    world.message("example.com");
-    world.pass(QUARANTINE_REARM_MS + 1);
-    assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }));
-    assert_eq!(until_quarantined(&mut world), QUARANTINE_MS[0]);
-}
-
-#[test]
 fn exits_that_are_far_apart_never_add_up() {
-    let mut world = World::with(Settings { idle_ms: 10_000_000, ..Settings::default() });
+    let mut world = World::with(&Settings { idle_ms: 10_000_000, ..Settings::default() });
     world.active("example.com");
     for _exit in 0..20 {
         crash(&mut world);
@@ -154,25 +105,10 @@ fn exits_that_the_operator_asked_for_do_not_count() {
     }
     for _kill in 0..10 {
         world.ask_later(Command::Kill { name: name(), signal: 9 });
-        world.pass(100);
+        world.pass(0);
         assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }));
     }
     assert!(world.events_named("quarantined").is_empty());
-}
-
-#[test]
-fn restart_and_deploy_end_a_quarantine_at_once() {
-    for deploy in [false, true] {
-        let mut world = World::new();
-        world.active("example.com");
-        until_quarantined(&mut world);
-        world.ask_later(if deploy {
-            Command::Deploy { target: name(), wait: true, live: false }
-        } else {
-            Command::Restart { name: name() }
-        });
-        assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }), "{deploy}");
-    }
 }
 
 #[test]
@@ -224,7 +160,7 @@ fn one_missed_heartbeat_is_forgiven_by_the_next() {
 
 #[test]
 fn silence_alone_restarts_nothing() {
-    let mut world = World::with(Settings { idle_ms: 10_000_000, ..Settings::default() });
+    let mut world = World::with(&Settings { idle_ms: 10_000_000, ..Settings::default() });
     let id = world.active("example.com");
     world.pass(3_600_000);
     assert_eq!(world.stub(), id);
@@ -240,55 +176,6 @@ fn a_breach_of_the_link_ends_the_stub_with_reason_protocol() {
     let row = rows.iter().find(|row| row.sandbox == Some(id.0)).expect("an event");
     assert_eq!(row.reason.as_deref(), Some("protocol"));
     assert_eq!(world.ps("example.com").restarts, 1);
-}
-
-#[test]
-fn an_unused_stub_is_stopped_and_the_next_message_wakes_it_without_a_fetch() {
-    let mut world = World::new();
-    let id = world.active("example.com");
-    world.pass(599_999);
-    assert_eq!(world.stub(), id);
-    world.pass(3_000);
-    assert!(world.of(Role::Stub).is_empty());
-    assert_eq!(world.ps("example.com").state, "dormant");
-    assert_eq!(world.ps("example.com").restarts, 0);
-    assert_eq!(world.route("example.com"), StubRoute::Absent);
-    assert_eq!(world.message("example.com"), StubRoute::Deploying);
-    assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }));
-    assert_eq!(world.jobs.len(), 1);
-}
-
-#[test]
-fn a_used_stub_or_one_with_an_open_connection_is_not_idle() {
-    let mut world = World::new();
-    let id = world.active("example.com");
-    for _use in 0..10 {
-        world.pass(400_000);
-        let now = world.time();
-        world.ua.used(now, &key("example.com"));
-    }
-    assert_eq!(world.stub(), id);
-    let target = Target::Tcp { host: "node.example.com".to_owned(), port: 443 };
-    world.up(id, CtlUp::Connect { req: 1, target });
-    world.pass(2_000_000);
-    assert_eq!(world.stub(), id, "it holds a connection");
-    world.up(id, CtlUp::Closed { req: 1 });
-    world.pass(700_000);
-    assert!(world.of(Role::Stub).is_empty());
-}
-
-#[test]
-fn a_message_while_an_idle_stub_stops_is_not_lost() {
-    let mut world = World::new().holding(&[Step::Remove]);
-    let id = world.active("example.com");
-    world.pass(600_001);
-    let removed = world.said_to(id).iter().any(|down| matches!(down, CtlDown::Remove { .. }));
-    assert!(removed);
-    let route = world.message("example.com");
-    assert_eq!(route, StubRoute::Deploying, "it waits for the next life");
-    world.dies(id, Exit::Code(0));
-    world.pass(1);
-    assert!(matches!(world.route("example.com"), StubRoute::Ready { .. }));
 }
 
 #[test]
@@ -331,6 +218,8 @@ fn a_status_counts_only_from_the_stub_itself() {
     assert!(!say(&mine, &mine, r#"{"value":"nonsense"}"#));
     assert!(!say(&mine, &mine, "not json"));
     assert!(say(&mine, &mine, r#"{"value":"CONNECTED"}"#));
+    let long = format!(r#"{{"value":"live","desc":"{}"}}"#, "x".repeat(70_000));
+    assert!(!say(&mine, &mine, &long), "longer than what is read");
     assert_eq!(world.ps("example.com").status, "live");
     assert_eq!(world.ps("other.example").status, "none");
 }
@@ -357,6 +246,44 @@ fn stopping_removes_active_stubs_kills_the_rest_and_says_when_all_are_gone() {
     assert!(world.killed.contains(&id) && world.alive.is_empty());
     assert_eq!(stopped(&world), 1);
     assert!(world.codes.len() <= 1);
+}
+
+#[test]
+fn a_stub_that_says_goodbye_over_its_connection_can_and_does_not_keep_the_daemon() {
+    let mut world = World::new();
+    let id = world.active("example.com");
+    world.connect(id, 1, "node.example.com", 443);
+    let net = world.of(Role::Net)[0];
+    world.held.insert(Step::Remove);
+    world.input(UaInput::Stop);
+    assert!(world.alive.contains_key(&net), "its relays carry the goodbye");
+    world.connect(id, 2, "node.example.com", 443);
+    world.dies(id, Exit::Code(0));
+    assert!(world.alive.is_empty());
+    assert!(world.outs.contains(&UaOut::Effect(crate::effect::Effect::Stopped)));
+}
+
+#[test]
+fn a_stub_that_connects_while_all_stops_starts_no_net_role() {
+    let mut world = World::new().holding(&[Step::Remove]);
+    let id = world.active("example.com");
+    world.input(UaInput::Stop);
+    world.connect(id, 1, "node.example.com", 443);
+    assert!(world.of(Role::Net).is_empty());
+    world.dies(id, Exit::Code(0));
+    assert!(world.outs.contains(&UaOut::Effect(crate::effect::Effect::Stopped)));
+}
+
+#[test]
+fn an_operator_who_waits_for_a_deploy_is_told_that_all_stops() {
+    let mut world = World::new().holding(&[Step::Fetch]);
+    let command = Command::Deploy { target: name(), wait: true, live: false };
+    let token = world.operator(command);
+    world.input(UaInput::Stop);
+    let replies = world.replies(token);
+    let stopping = Some(Reason::Stopping);
+    let told = matches!(&replies[..], [protocol::control::Reply::Denied { reason, .. }] if *reason == stopping);
+    assert!(told, "{replies:?}");
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! The process that the tests of this crate put into a jail: it tries the walls and says what
+//! happened. Every attempt is harmless when it succeeds: signal 0, invalid descriptors, pointers
+//! and requests.
+//!
+//! ```text
+//! test ── daemon (optional) ── spawner ── clone3 ──▶ stub | fetch | net: confined
+//!                                                    bare: as the spawner made it, no more
+//! ```
+//! A spawner's descriptor 0 is the worker's link and its descriptor 1 the test's, both ways.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "only tests run this program")]
+
+mod attempts;
+#[path = "../../../runtimed/src/shell/verify.rs"]
+mod verify;
+
+use jail::spawn::{Limits, Spawn, prepare, spawn};
+use jail::{Profile, confine};
+use nix::sys::socket::{MsgFlags, recv, send};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::process::{Command, ExitCode};
+use verify::{Expect, verify};
+
+/// A worker's link.
+const LINK: i32 = 3;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["daemon", rest @ ..] => daemon(rest),
+        ["spawner", role, uid] => spawner(role, uid.parse().ok()),
+        ["judge", pid, uid, claim] => judge(pid.parse().unwrap(), uid.parse().ok(), claim),
+        [role] => worker(role),
+        _ => ExitCode::from(2),
+    }
+}
+
+/// Only a parent, to be killed.
+fn daemon(rest: &[&str]) -> ExitCode {
+    let mut spawner = Command::new("/proc/self/exe").args(rest).spawn().unwrap();
+    drop(spawner.wait());
+    ExitCode::SUCCESS
+}
+
+fn profile(role: &str) -> Profile {
+    match role {
+        "fetch" => Profile::Fetch,
+        "net" => Profile::Net,
+        _ => Profile::Stub,
+    }
+}
+
+fn spawner(role: &str, uid: Option<u32>) -> ExitCode {
+    prepare().unwrap();
+    // What a worker must not see: a key in the very keyring that it would inherit.
+    attempts::plant_key();
+    assert_eq!(attempts::find_key(), "ok", "the planted key is seen where it may be");
+    let image = if role == "no-program" { "/dev/null" } else { "/proc/self/exe" };
+    let image = File::open(image).unwrap();
+    let link = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let log = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
+    let null: OwnedFd = File::open("/dev/null").unwrap().into();
+    nix::unistd::dup2_stdin(&null).unwrap();
+    let args = ["jail-probe", role];
+    let profile = profile(role);
+    let limits = Limits::of(profile);
+    let born = spawn(Spawn { image: image.as_fd(), args: &args, link, log, profile, uid, limits });
+    let born = match born {
+        Ok(born) => born,
+        Err(error) => {
+            println!("failed: {error}; to be waited for: {}", error.remains.is_some());
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("spawned {} {}", born.pid, born.namespaces);
+    let control = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
+    for claim in BufReader::new(File::from(control)).lines() {
+        let expect = Expect {
+            pidfd: born.pidfd.as_fd(),
+            uid,
+            namespaces: claim.unwrap() == "namespaces",
+            our_network: profile == Profile::Net,
+        };
+        say_verdict(born.pid, &expect);
+    }
+    ExitCode::SUCCESS
+}
+
+fn say_verdict(pid: i32, expect: &Expect<'_>) {
+    match verify(pid, expect) {
+        Ok(verified) => println!("verified {}", verified.layers.join(" ")),
+        Err(fault) => println!("refused {}: {}", fault.what, fault.seen),
+    }
+}
+
+/// Looks at a process as somebody else.
+fn judge(pid: i32, uid: Option<u32>, claim: &str) -> ExitCode {
+    // Any descriptor that is not readable: the verdict is about what can be read.
+    let (idle, _kept) = std::os::unix::net::UnixStream::pair().unwrap();
+    let namespaces = claim == "namespaces";
+    let expect = Expect { pidfd: idle.as_fd(), uid, namespaces, our_network: false };
+    say_verdict(pid, &expect);
+    ExitCode::SUCCESS
+}
+
+fn say(text: &str) {
+    send(LINK, text.as_bytes(), MsgFlags::MSG_NOSIGNAL).unwrap();
+}
+
+fn worker(role: &str) -> ExitCode {
+    let _held = match role {
+        "thread" => {
+            std::thread::spawn(|| {
+                loop {
+                    std::thread::park();
+                }
+            });
+            None
+        }
+        "descriptor" => Some(File::open("/").unwrap()),
+        _ => None,
+    };
+    let before = attempts::identity();
+    if role == "bare" {
+        say("report none");
+    } else {
+        match confine(profile(role)) {
+            Ok(own) => {
+                say(&format!(
+                    "report {:?} {} | {}",
+                    own.level,
+                    own.layers.join(" "),
+                    own.missing.join(", ")
+                ));
+            }
+            Err(error) => {
+                // Where there is no link, either, the log has to do.
+                eprint_or_say(&format!("unconfined {error}"));
+                return ExitCode::from(100);
+            }
+        }
+    }
+    say(&before);
+    serve()
+}
+
+#[expect(clippy::print_stderr, reason = "the log of a probe without a link")]
+fn eprint_or_say(text: &str) {
+    if send(LINK, text.as_bytes(), MsgFlags::MSG_NOSIGNAL).is_err() {
+        eprintln!("{text}");
+    }
+}
+
+/// Makes each attempt that it is asked for, until the link ends.
+fn serve() -> ExitCode {
+    let mut buffer = [0_u8; 256];
+    loop {
+        let read = recv(LINK.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
+        if read == 0 {
+            return ExitCode::SUCCESS;
+        }
+        let name = String::from_utf8_lossy(buffer.get(..read).unwrap()).into_owned();
+        say(&format!("{name} {}", attempts::attempt(&name)));
+    }
+}

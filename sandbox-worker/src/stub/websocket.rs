@@ -1,0 +1,144 @@
+//! One WebSocket over a stream of its own.
+
+use super::streams::{Command, Dialer, Lease, Stream};
+use crate::engine::Net;
+use crate::engine::limits::{CONNECT, WS_CLOSE, WS_MESSAGE_BYTES};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use url::Url;
+
+type Socket = WebSocketStream<Box<dyn Stream>>;
+
+/// Without a code of the other side's.
+const NO_CODE: u16 = 1005;
+/// Ended without a close.
+const ABNORMAL: u16 = 1006;
+
+/// How it ended; `error` is empty if in order.
+struct End {
+    code: u16,
+    reason: String,
+    clean: bool,
+    error: String,
+}
+
+fn broken(error: impl std::fmt::Display) -> End {
+    End { code: ABNORMAL, reason: String::new(), clean: false, error: error.to_string() }
+}
+
+/// Connects, carries messages both ways, and tells the engine how it ended.
+pub(super) async fn run(
+    dialer: Dialer,
+    conn: u32,
+    url: Url,
+    protocols: String,
+    mut orders: Receiver<Command>,
+) {
+    let opened = tokio::select! {
+        opened = open(&dialer, &url, &protocols) => opened,
+        // Before it is open there is nothing to order but its end.
+        _ = orders.recv() => Err("closed before it was open".to_owned()),
+    };
+    let end = match opened {
+        Ok((_lease, socket, protocol)) => {
+            dialer.tell(Net::WsOpened { conn, protocol }).await;
+            let (sink, source) = socket.split();
+            tokio::select! {
+                end = read(&dialer, conn, source) => end,
+                end = write(&dialer, conn, sink, orders) => end,
+            }
+        }
+        Err(error) => broken(error),
+    };
+    let End { code, reason, clean, error } = end;
+    dialer.tell(Net::WsClosed { conn, code, reason, clean, error }).await;
+}
+
+async fn open(
+    dialer: &Dialer,
+    url: &Url,
+    protocols: &str,
+) -> Result<(Lease, Socket, String), String> {
+    let mut request = url.as_str().into_client_request().map_err(|error| error.to_string())?;
+    if !protocols.is_empty() {
+        let value = HeaderValue::from_str(protocols).map_err(|error| error.to_string())?;
+        request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+    }
+    let (lease, stream) = dialer.open(url).await?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(WS_MESSAGE_BYTES))
+        .max_frame_size(Some(WS_MESSAGE_BYTES));
+    let (socket, response) =
+        timeout(CONNECT, client_async_with_config(request, stream, Some(config)))
+            .await
+            .map_err(|_elapsed| "no handshake in time".to_owned())?
+            .map_err(|error| error.to_string())?;
+    let protocol = response.headers().get("Sec-WebSocket-Protocol");
+    let protocol = protocol.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    Ok((lease, socket, protocol))
+}
+
+async fn read(dialer: &Dialer, conn: u32, mut source: SplitStream<Socket>) -> End {
+    while let Some(message) = source.next().await {
+        match message {
+            Ok(Message::Text(text)) => {
+                dialer.tell(Net::WsText { conn, text: text.as_str().to_owned() }).await;
+            }
+            Ok(Message::Binary(bytes)) => {
+                dialer.tell(Net::WsBinary { conn, bytes: bytes.to_vec() }).await;
+            }
+            Ok(Message::Close(frame)) => {
+                // Reading on is what sends our own close.
+                let rest = async { while let Some(Ok(_)) = source.next().await {} };
+                drop(timeout(WS_CLOSE, rest).await);
+                let (code, reason) = frame.map_or((NO_CODE, String::new()), |frame| {
+                    (u16::from(frame.code), frame.reason.as_str().to_owned())
+                });
+                return End { code, reason, clean: true, error: String::new() };
+            }
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+            Err(error) => return broken(error),
+        }
+    }
+    broken("the connection ended without a close")
+}
+
+async fn write(
+    dialer: &Dialer,
+    conn: u32,
+    mut sink: SplitSink<Socket, Message>,
+    mut orders: Receiver<Command>,
+) -> End {
+    while let Some(order) = orders.recv().await {
+        let (message, bytes) = match order {
+            Command::Text(text) => {
+                let bytes = text.len();
+                (Message::text(text), bytes)
+            }
+            Command::Binary(bytes) => {
+                let count = bytes.len();
+                (Message::binary(bytes), count)
+            }
+            Command::Close { code: 0, .. } => return broken("given up"),
+            Command::Close { code, reason } => {
+                let frame = (code != NO_CODE)
+                    .then(|| CloseFrame { code: code.into(), reason: reason.into() });
+                // Without an answer it is over all the same.
+                drop(sink.send(Message::Close(frame)).await);
+                sleep(WS_CLOSE).await;
+                return broken("the other side did not answer the close");
+            }
+        };
+        if let Err(error) = sink.send(message).await {
+            return broken(error);
+        }
+        dialer.tell(Net::WsSent { conn, bytes }).await;
+    }
+    broken("given up")
+}

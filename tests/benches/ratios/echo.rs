@@ -1,0 +1,276 @@
+//! A worker without an engine: jailed, verified and linked as any other, it answers what it is
+//! asked and, on `drive`, asks its peer. What is measured through it is the daemon.
+//!
+//! It stands where the daemon looks for `sandbox-worker`. The roles that it does not play are the
+//! real program's, whose path is written behind the end of this one.
+
+use crate::figures::Run;
+use crate::stubs::FRAME_REST;
+use jail::Profile;
+use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level};
+use protocol::frame::{Frame, FrameBuilder, FrameRef, flags, frames};
+use protocol::limits::READ_BUFFER_BYTES;
+use protocol::link::{Got, Hello, Link, Side};
+use protocol::message::MessageType;
+use protocol::sys;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+/// Number of the link's descriptor.
+const LINK_FD: i32 = 3;
+/// Bytes behind the end of the program: the path of the real worker, and zeros.
+const TAIL_BYTES: usize = 1_024;
+/// Messages under way in a one-way run. One sender may have 1,024 frames and 2.5 MiB waiting at a
+/// worker, of which the worker may owe the acknowledgement of 512 and of 2 MiB.
+const WINDOW: usize = 384;
+/// Bytes of the same.
+const WINDOW_BYTES: usize = 448 * 1_024;
+/// Questions under way that mark how far a one-way run is.
+const MARKS: usize = 4;
+
+/// Writes the path of the real worker behind the end of this program's copy.
+pub(crate) fn name_real_worker(image: &Path, real: &Path) {
+    let mut tail = real.to_str().expect("a path in UTF-8").as_bytes().to_vec();
+    assert!(tail.len() < TAIL_BYTES, "the path is too long");
+    tail.resize(TAIL_BYTES, 0);
+    let mut file = fs::OpenOptions::new().append(true).open(image).expect("the copy");
+    file.write_all(&tail).expect("room on the disk");
+}
+
+fn real_worker() -> String {
+    let mut own = fs::File::open("/proc/self/exe").expect("this program");
+    let back = i64::try_from(TAIL_BYTES).expect("small");
+    own.seek(SeekFrom::End(-back)).expect("a tail");
+    let mut tail = String::new();
+    own.read_to_string(&mut tail).expect("a path in UTF-8");
+    tail.trim_end_matches('\0').to_owned()
+}
+
+/// Plays the role of a stub, or lets the real worker play its own.
+pub(crate) fn run(role: &str, arguments: &[String]) -> ExitCode {
+    if role != "stub" {
+        let error = Command::new(real_worker()).args(arguments).exec();
+        eprintln!("the real worker does not start: {error}");
+        return ExitCode::FAILURE;
+    }
+    let confinement = match jail::confine(Profile::Stub) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let level = match confinement.level {
+        jail::Level::None => Level::None,
+        jail::Level::Filtered => Level::Filtered,
+        jail::Level::Namespaces => Level::Namespaces,
+        jail::Level::Full => Level::Full,
+    };
+    let layers = confinement.layers.into_iter().map(str::to_owned).collect();
+    let mut echo = Echo::new();
+    echo.ctl(&CtlUp::Confined(ConfinedReport { level, layers, missing: confinement.missing }));
+    echo.link.hello(Hello { role: 1, engine: 0, build: [0; 20] });
+    echo.flush();
+    while echo.turn() {
+        while let Some(trigger) = echo.triggers.pop_front() {
+            echo.drive(&trigger);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+#[derive(Debug)]
+struct Echo {
+    /// Blocking, as the clients on the other side of the comparison.
+    socket: UnixStream,
+    link: Link,
+    buffer: Vec<u8>,
+    component: String,
+    answers: usize,
+    triggers: VecDeque<Frame>,
+    ended: bool,
+}
+
+impl Echo {
+    fn new() -> Self {
+        Self {
+            socket: UnixStream::from(sys::adopt(LINK_FD)),
+            link: Link::new(Side::Worker),
+            buffer: vec![0; READ_BUFFER_BYTES],
+            component: String::new(),
+            answers: 0,
+            triggers: VecDeque::new(),
+            ended: false,
+        }
+    }
+
+    /// Waits for one packet, and deals with it; false at the end of the link.
+    fn turn(&mut self) -> bool {
+        let read = match (&self.socket).read(&mut self.buffer) {
+            // What the dead daemon said before is still to be read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return true,
+            Ok(0) | Err(_) => return false,
+            Ok(read) => read,
+        };
+        let buffer = std::mem::take(&mut self.buffer);
+        for frame in frames(&buffer[..read]) {
+            self.take(&frame.expect("the daemon sends frames"));
+        }
+        self.buffer = buffer;
+        self.flush();
+        !self.ended
+    }
+
+    fn take(&mut self, frame: &FrameRef<'_>) {
+        match self.link.receive(frame).expect("the daemon keeps to the link's rules") {
+            Got::Msg => {
+                self.link.incoming.disposed(frame.bytes().len());
+                self.message(frame);
+            }
+            Got::Ctl => match CtlDown::decode(frame.body()).expect("a control message") {
+                CtlDown::Assign(assign) => {
+                    self.component = assign.component;
+                    self.ctl(&CtlUp::Loaded);
+                    self.ctl(&CtlUp::Activated { name: "echo".to_owned() });
+                }
+                CtlDown::Remove { .. } => {
+                    self.ctl(&CtlUp::Removed);
+                    self.link.bye();
+                    self.ended = true;
+                }
+                _ => {}
+            },
+            Got::Ping => {
+                self.link.out.push_plain(protocol::frame::Kind::Pong, frame.body());
+            }
+            Got::Bye => self.ended = true,
+            _ => {}
+        }
+    }
+
+    fn message(&mut self, frame: &FrameRef<'_>) {
+        if frame.header.mtype == MessageType::Response.as_u8() {
+            assert_eq!(frame.header.code, 200, "{}", String::from_utf8_lossy(frame.body()));
+            self.answers += 1;
+        } else if frame.body().starts_with(br#"{"drive":"#) {
+            self.triggers.push_back(frame.to_owned());
+        } else if frame.has(flags::REPLY) {
+            // A mark is only counted; a question is answered with what it brought.
+            let is_mark = frame.header.mtype == MessageType::Execute.as_u8();
+            let body = if is_mark { &b"{}"[..] } else { frame.body() };
+            self.answer(frame, body);
+        }
+    }
+
+    fn answer(&mut self, asked: &FrameRef<'_>, body: &[u8]) {
+        let kind = MessageType::Response.as_u8();
+        let answer = FrameBuilder::msg(kind, asked.id(), asked.to(), asked.from())
+            .code(200)
+            .body(body)
+            .build()
+            .expect("as large as what came");
+        self.link.out.push(answer.bytes());
+    }
+
+    fn ctl(&mut self, up: &CtlUp) {
+        let bytes = up.encode().expect("a small message");
+        let frame = FrameBuilder::ctl(&bytes).build().expect("a small frame");
+        self.link.out.push_ctl(&frame, Vec::new());
+    }
+
+    fn flush(&mut self) {
+        self.link.acknowledge(false);
+        while let Some(packet) = self.link.out.next_packet() {
+            if (&self.socket).write_all(&packet.bytes).is_err() {
+                self.ended = true;
+            }
+            self.link.out.recycle(packet.bytes);
+        }
+    }
+
+    fn drive(&mut self, trigger: &Frame) {
+        let view = trigger.view().expect("it was received");
+        let body: Value = serde_json::from_slice(view.body()).expect("JSON");
+        let drive = &body["drive"];
+        let number = |name: &str| {
+            usize::try_from(drive[name].as_u64().expect("a number")).expect("a small number")
+        };
+        let peer = drive["peer"].as_str().expect("an address");
+        let text = format!(r#"{{"value":"{}"}}"#, "x".repeat(number("pad")));
+        let run = if drive["mode"] == "rtt" {
+            self.round_trips(peer, text.as_bytes(), number("count"))
+        } else {
+            self.one_way(peer, text.as_bytes(), number("count"))
+        };
+        // What is not a number becomes null.
+        let figures = json!({"code": 200, "wrong": 0, "middle": run.middle, "high": run.high});
+        self.answer(&view, figures.to_string().as_bytes());
+        // No more is said for a while, so what is owed is acknowledged now.
+        self.link.acknowledge(true);
+        self.flush();
+    }
+
+    fn push(&mut self, kind: MessageType, number: usize, to: &str, body: &[u8]) {
+        let id = number.to_string();
+        let frame = FrameBuilder::msg(kind.as_u8(), &id, &self.component, to)
+            .flag_if(flags::REPLY, kind.is_request())
+            .body(body)
+            .build()
+            .expect("a frame within its bounds");
+        self.link.out.push(frame.bytes());
+    }
+
+    fn round_trips(&mut self, peer: &str, body: &[u8], count: usize) -> Run {
+        let warm = (count / 10).max(50);
+        let mut times: Vec<Duration> = Vec::with_capacity(count);
+        for number in 1..=warm + count {
+            let wanted = self.answers + 1;
+            let begun = Instant::now();
+            self.push(MessageType::Read, number, peer, body);
+            self.flush();
+            while self.answers < wanted {
+                assert!(self.turn(), "the link ended");
+            }
+            if number > warm {
+                times.push(begun.elapsed());
+            }
+        }
+        Run::of(times)
+    }
+
+    /// Every so many messages one is a question, whose answer marks how far the peer is.
+    fn one_way(&mut self, peer: &str, body: &[u8], count: usize) -> Run {
+        let frame = body.len() + FRAME_REST;
+        let window = (WINDOW_BYTES / frame).clamp(MARKS, WINDOW);
+        let (every, batch) = (window / MARKS, (65_536 / frame).clamp(1, 64));
+        let total = count / every * every;
+        let begun = Instant::now();
+        let before = self.answers;
+        let mut marks = 0;
+        for number in 1..=total {
+            if number % every == 0 {
+                self.push(MessageType::Execute, number, peer, body);
+                marks += 1;
+            } else {
+                self.push(MessageType::Update, number, peer, body);
+            }
+            if number % batch == 0 || number % every == 0 {
+                self.flush();
+                while before + marks - self.answers >= MARKS {
+                    assert!(self.turn(), "the link ended");
+                }
+            }
+        }
+        while self.answers < before + marks {
+            assert!(self.turn(), "the link ended");
+        }
+        Run::rate(total, begun.elapsed())
+    }
+}
