@@ -90,7 +90,8 @@ pub struct SpawnRequest {
     pub open_files: u32,
 }
 
-/// Spawner to daemon. Descriptor on success: pidfd.
+/// Spawner to daemon. Descriptor: pidfd; on failure, too, if the process was born (it is the
+/// daemon's child, and the daemon's to reap).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum SpawnReply {
     /// The process exists and has executed the worker.

@@ -250,7 +250,10 @@ impl Hub {
 
     fn take_spawn_reply(&mut self, reply: SpawnReply, pidfd: Option<OwnedFd>) {
         match (reply, pidfd) {
-            (SpawnReply::Failed { sandbox, text }, _) => {
+            (SpawnReply::Failed { sandbox, text }, remains) => {
+                if let Some(pidfd) = remains {
+                    tokio::task::spawn_local(watch::remains(pidfd));
+                }
                 self.fail_spawn(SandboxId(sandbox), text);
             }
             (SpawnReply::Spawned { sandbox, .. }, None) => {

@@ -5,7 +5,7 @@ use super::ready::watched;
 use crate::limits::WORKER_LOG_BYTES_PER_SECOND;
 use protocol::ctl::Role;
 use protocol::limits::LOG_LINE_BYTES_MAX;
-use protocol::sys::{Ended, reap};
+use protocol::sys::{Ended, pidfd_send_signal, reap};
 use runtime_core::{Exit, Input, LinkId, SandboxId};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -14,20 +14,36 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Waits for the end of a worker, reads its last words and reports it.
-pub(super) async fn exit(hub: WeakHub, link: LinkId, pidfd: Rc<AsyncFd<OwnedFd>>) {
-    let exit = loop {
-        let Ok(mut ready) = pidfd.readable().await else { break Exit::Unknown };
+/// Waits for the end of a process of ours, so that none stays behind as a zombie.
+async fn ended(pidfd: &AsyncFd<OwnedFd>) -> Exit {
+    loop {
+        let Ok(mut ready) = pidfd.readable().await else { return Exit::Unknown };
         match reap(pidfd.get_ref().as_fd()) {
-            Ok(Some(Ended::Code(code))) => break Exit::Code(code),
-            Ok(Some(Ended::Signal(signal))) => break Exit::Signal(signal),
+            Ok(Some(Ended::Code(code))) => return Exit::Code(code),
+            Ok(Some(Ended::Signal(signal))) => return Exit::Signal(signal),
             Ok(None) => ready.clear_ready(),
             Err(error) => {
                 tracing::debug!(%error, "a worker could not be waited for");
-                break Exit::Unknown;
+                return Exit::Unknown;
             }
         }
-    };
+    }
+}
+
+/// Ends and reaps a process that was born and never became a worker: it is this daemon's child,
+/// whoever made it.
+pub(super) async fn remains(pidfd: OwnedFd) {
+    // It may have ended already; it is reaped all the same.
+    drop(pidfd_send_signal(pidfd.as_fd(), nix::libc::SIGKILL));
+    if let Ok(pidfd) = watched(pidfd, Interest::READABLE) {
+        let exit = ended(&pidfd).await;
+        tracing::debug!(?exit, "a worker that never ran is reaped");
+    }
+}
+
+/// Waits for the end of a worker, reads its last words and reports it.
+pub(super) async fn exit(hub: WeakHub, link: LinkId, pidfd: Rc<AsyncFd<OwnedFd>>) {
+    let exit = ended(&pidfd).await;
     if let Some(hub) = hub.upgrade() {
         hub.borrow_mut().worker_exited(link, exit);
     }

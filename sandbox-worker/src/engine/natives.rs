@@ -1,5 +1,5 @@
 //! The native functions of the host API, `host` in its parts: few, small, and bounded by what
-//! [`Host`](super::Host) lets through.
+//! [`super::Host`] lets through.
 
 use super::host::Stage;
 use super::{Host, limits};
