@@ -1,4 +1,4 @@
-//! How a process locks itself in: [`spawn`] makes it, in namespaces of its own; [`confine`] closes
+//! How a process locks itself in: [`spawn`] makes it, in namespaces of its own; [`mod@confine`] closes
 //! the jail from inside, before the first foreign byte. The check from outside is the daemon's.
 //!
 //! The place where `unsafe` may live: what nix lacks is called here, in `raw` and `spawn`.
