@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod catalogue;
+pub mod domain;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
