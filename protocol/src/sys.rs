@@ -128,8 +128,25 @@ pub fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
         let written = nix::unistd::write(&fd, rest)?;
         rest = rest.get(written..).unwrap_or_default();
     }
-    fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS))?;
+    seal(&fd)?;
     Ok(fd)
+}
+
+/// How often a seal is tried. The kernel waits 150 ms in each attempt.
+const SEAL_ATTEMPTS: u32 = 10;
+
+/// Nobody changes the file from here on.
+///
+/// The kernel refuses with EBUSY while it holds one of the pages itself, as when it moves memory
+/// about under load. Nobody else has the file yet, so that waiting for the kernel is enough.
+fn seal(fd: &OwnedFd) -> io::Result<()> {
+    for _ in 1..SEAL_ATTEMPTS {
+        match fcntl(fd, FcntlArg::F_ADD_SEALS(SEALS)) {
+            Err(Errno::EBUSY) => {}
+            other => return other.map(drop).map_err(io::Error::from),
+        }
+    }
+    fcntl(fd, FcntlArg::F_ADD_SEALS(SEALS)).map(drop).map_err(io::Error::from)
 }
 
 /// Makes sure that a descriptor from a worker is a memfd that nobody can change, really holds its
