@@ -205,7 +205,10 @@ impl Bus {
         if !link.egress.has_room(origin, bytes, claim) {
             return Err(Reason::SlowConsumer);
         }
-        if self.egress_bytes.saturating_add(u64::from(bytes)) > EGRESS_TOTAL_BYTES {
+        // What ends a request is bounded by its receiver alone: it must not be lost to others.
+        if claim == Claim::Message
+            && self.egress_bytes.saturating_add(u64::from(bytes)) > EGRESS_TOTAL_BYTES
+        {
             return Err(Reason::Overloaded);
         }
         Ok(())

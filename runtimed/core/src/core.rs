@@ -10,7 +10,7 @@ use crate::bus::{Bus, LinkKind, Peer};
 use crate::effect::Effect;
 use crate::input::{Input, LinkId, SandboxId, Time};
 use crate::settings::Settings;
-use crate::ua::{Refusal, Ua, UaInput, UaOut};
+use crate::ua::{Refusal, StubRoute, Ua, UaInput, UaOut};
 use protocol::frame::Frame;
 use protocol::reason::Reason;
 
@@ -68,7 +68,14 @@ impl Core {
     /// # Errors
     /// The first thing that does not hold.
     pub fn check(&self) -> Result<(), String> {
-        self.bus.check()
+        self.bus.check()?;
+        for (key, count) in self.bus.park.keys() {
+            let route = self.ua.route(self.bus.now, key);
+            if route != StubRoute::Deploying {
+                return Err(format!("{count} messages wait for {key}, which is {route:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn take(&mut self, input: Input<'_>) {
@@ -127,7 +134,7 @@ impl Core {
     }
 
     /// Something about a sandbox: routes may change, so that remembered ones are void.
-    fn sandbox(&mut self, input: UaInput) {
+    pub(crate) fn sandbox(&mut self, input: UaInput) {
         self.bus.names.touch();
         self.ua.sandbox_input(self.bus.now, input, &mut self.ua_out);
     }

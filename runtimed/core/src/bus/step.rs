@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::input::{LinkId, Time};
 use crate::limits::{PENDING_PER_LINK, PENDING_TOTAL};
 use crate::resolve::{Resolver, Target};
-use crate::ua::{Refusal, StubRoute};
+use crate::ua::{Refusal, StubRoute, UaInput};
 use protocol::address::{Address, RouteKey, SchemeClass, is_within};
 use protocol::frame::{ExtTag, Frame, FrameRef, flags};
 use protocol::message::MessageType;
@@ -67,10 +67,12 @@ impl Core {
 
     /// Decides what becomes of an accepted message, and does it.
     pub(crate) fn step(&mut self, by: Peer, carrier: Carrier<'_>) {
-        let Ok(view) = carrier.view() else {
-            // The shell refuses such bytes before they come here.
-            self.bus.counters.refuse(Reason::Malformed);
-            return;
+        let view = match carrier.view() {
+            Ok(view) => view,
+            Err(error) => {
+                let text = error.to_string();
+                return self.broken_frame(by, text);
+            }
         };
         match self.judge(by, &view) {
             Ok((Verdict::Response, facts)) => self.respond(carrier, facts),
@@ -83,6 +85,16 @@ impl Core {
             Ok((Verdict::Resolved(target, facts), _)) => self.carry_out(carrier, facts, target),
             Err(Halt::Refuse(refusal)) => self.refuse(by, &view, &refusal),
             Err(Halt::Respell(frame)) => self.step(by, Carrier::Owned(frame)),
+        }
+    }
+
+    /// A frame whose texts are none: the link's end does not keep to the protocol.
+    fn broken_frame(&mut self, by: Peer, text: String) {
+        self.bus.counters.refuse(Reason::Malformed);
+        let Peer::Link(id) = by else { return };
+        let Some(link) = self.bus.links.get(&id) else { return };
+        if let LinkKind::Worker { sandbox } = link.kind {
+            self.sandbox(UaInput::Violation { sandbox, text });
         }
     }
 

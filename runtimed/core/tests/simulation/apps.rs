@@ -2,6 +2,7 @@
 
 use crate::traffic::answer;
 use crate::world::{Event, HOME, World};
+use protocol::address::Address;
 use protocol::frame::{Frame, FrameRef, flags};
 use protocol::message::MessageType;
 use runtime_core::{Input, LinkId};
@@ -14,7 +15,10 @@ pub(crate) struct Expected {
     pub(crate) sent: u32,
     pub(crate) finals: u32,
     pub(crate) deadline: u64,
+    /// The address that was asked, as the sender spelled it.
     pub(crate) what: String,
+    /// The requester, as far as somebody may try to answer it.
+    pub(crate) from: String,
 }
 
 /// An application.
@@ -84,6 +88,10 @@ impl World {
         if (1..200).contains(&view.header.code) {
             assert!(expected.finals < expected.sent, "provisional after the end");
             return;
+        }
+        if !view.has(flags::SYNTH) {
+            let asked = Address::parse(&expected.what).unwrap();
+            assert_eq!(view.from(), asked.as_str(), "nobody else answers");
         }
         expected.finals += 1;
         assert!(expected.finals <= expected.sent, "one response too many: {expected:?}");

@@ -2,6 +2,7 @@
 
 use crate::apps::{CLAIMS, Expected};
 use crate::world::{Event, HOME, RUNTIME, World};
+use protocol::address::Address;
 use protocol::control::Command;
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameRef, flags};
 use protocol::message::MessageType;
@@ -26,6 +27,8 @@ impl World {
             16..19 => self.burst(),
             19..28 => self.stub_speaks(),
             28..30 => self.app_misbehaves(),
+            30..32 => self.app_subscribes(),
+            32..36 => self.someone_answers_for_another(),
             _ => self.app_asks(),
         }
     }
@@ -110,6 +113,7 @@ impl World {
         for frame in std::iter::once(&mut frame).chain(again.clone().as_mut()) {
             if reply {
                 self.expect(link, &id, timeout.unwrap_or(15_000), to);
+                self.asked_by(link, &id, &from);
             }
             self.speak(link, frame.bytes_mut());
         }
@@ -125,6 +129,13 @@ impl World {
                 ..Expected::default()
             });
             expected.sent += 1;
+        }
+    }
+
+    fn asked_by(&mut self, link: LinkId, id: &str, from: &str) {
+        let app = self.apps.get_mut(&link);
+        if let Some(expected) = app.and_then(|app| app.expected.get_mut(id)) {
+            from.clone_into(&mut expected.from);
         }
     }
 
@@ -164,6 +175,38 @@ impl World {
         self.speak(link, frame.build().unwrap().bytes_mut());
         let after = self.core.counters();
         assert_eq!(after.refused, before.refused + 1, "{after:?}");
+    }
+
+    /// To the status of the runtime, and so of every stub; or no longer.
+    fn app_subscribes(&mut self) {
+        let Some(link) = self.some_app() else { return };
+        let Some(from) = self.own_address(link) else { return };
+        let (id, to) = (self.next_serial().to_string(), format!("{RUNTIME}/subscriptions"));
+        let kinds = [MessageType::Subscribe, MessageType::Subscribe, MessageType::Unsubscribe];
+        let mtype = self.random.pick(&kinds).as_u8();
+        let body = format!("{{\"resources\":[\"{RUNTIME}/status\"]}}");
+        self.expect(link, &id, 15_000, &to);
+        let builder = FrameBuilder::msg(mtype, &id, &from, &to)
+            .flag(flags::ID_NUM | flags::REPLY)
+            .body(body.as_bytes());
+        self.speak(link, builder.build().unwrap().bytes_mut());
+    }
+
+    /// A response to somebody's request by somebody who was not asked: never passed on.
+    fn someone_answers_for_another(&mut self) {
+        let (Some(link), Some(victim)) = (self.some_app(), self.some_app()) else { return };
+        let Some(from) = self.own_address(link) else { return };
+        let Some(app) = self.apps.get(&victim).filter(|_| link != victim) else { return };
+        let Some((id, expected)) = app.expected.last_key_value() else { return };
+        // Who was asked may answer as another of its addresses.
+        let asked = Address::parse(&expected.what);
+        if asked.is_ok_and(|asked| self.apps[&link].owns(asked.as_str())) {
+            return;
+        }
+        let mtype = MessageType::Response.as_u8();
+        let response = FrameBuilder::msg(mtype, id, &from, &expected.from).code(200);
+        let mut frame = response.build().unwrap();
+        self.speak(link, frame.bytes_mut());
     }
 
     fn operator_asks(&mut self) {

@@ -257,8 +257,8 @@ impl World {
         match self.random.below(12) {
             0 => {}
             1 => {
-                let forged = format!("hyperty://{HOME}/alice");
-                let frame = answer(view, &forged, 200);
+                let forged = "hyperty://elsewhere.example/alice";
+                let frame = answer(view, forged, 200);
                 self.soon(Event::Speaks(link, frame));
             }
             2 => {

@@ -1,6 +1,8 @@
 //! What a stub may say, and to whom.
 
 use super::bench::{ALICE, Bench, REMOTE, RUNTIME, message, request, response};
+use crate::effect::Effect;
+use crate::input::Input;
 use protocol::frame::flags;
 use protocol::message::MessageType;
 
@@ -139,4 +141,26 @@ fn a_status_reaches_its_subscribers_as_a_copy() {
     assert_eq!(send(&mut bench, MessageType::Unsubscribe), 200);
     bench.send(stub, live());
     assert_eq!(bench.hear(alice), None);
+}
+
+#[test]
+fn a_frame_whose_texts_are_none_ends_the_worker_that_sent_it() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    let (sandbox, stub, url) = bench.stub("far.example");
+    let frame = message(MessageType::Update, "id", &url, ALICE).build().unwrap();
+    let place = frame.bytes().windows(ALICE.len()).position(|part| part == ALICE.as_bytes());
+    for byte in [0xFF, 0x00] {
+        let mut bytes = frame.bytes().to_vec();
+        bytes[place.unwrap()] = byte;
+        let before = bench.core.counters();
+        bench.input(Input::Frame { link: stub, frame: &mut bytes });
+        let after = bench.core.counters();
+        assert_eq!(after.accepted - before.accepted, after.refused - before.refused);
+        assert_eq!(bench.hear(alice), None);
+    }
+    assert!(bench.others.contains(&Effect::Kill { sandbox }));
+    let rows = bench.events("exited");
+    let row = rows.iter().find(|row| row.sandbox == Some(sandbox.0)).expect("an event");
+    assert_eq!(row.reason.as_deref(), Some("protocol"));
 }
