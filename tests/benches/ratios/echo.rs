@@ -217,60 +217,64 @@ impl Echo {
         self.flush();
     }
 
-    fn push(&mut self, kind: MessageType, number: usize, to: &str, body: &[u8]) {
-        let id = number.to_string();
-        let frame = FrameBuilder::msg(kind.as_u8(), &id, &self.component, to)
+    fn frame(&self, kind: MessageType, id: &str, to: &str, body: &[u8]) -> Frame {
+        FrameBuilder::msg(kind.as_u8(), id, &self.component, to)
             .flag_if(flags::REPLY, kind.is_request())
             .body(body)
             .build()
-            .expect("a frame within its bounds");
-        self.link.out.push(frame.bytes());
+            .expect("a frame within its bounds")
+    }
+
+    fn await_answers(&mut self, wanted: usize) {
+        while self.answers < wanted {
+            assert!(self.turn(), "the link ended");
+        }
     }
 
     fn round_trips(&mut self, peer: &str, body: &[u8], count: usize) -> Run {
         let warm = (count / 10).max(50);
-        let mut times: Vec<Duration> = Vec::with_capacity(count);
-        for number in 1..=warm + count {
-            let wanted = self.answers + 1;
+        let question = self.frame(MessageType::Read, "1", peer, body);
+        let mut times: Vec<Duration> = Vec::with_capacity(warm + count);
+        for _ in 0..warm + count {
             let begun = Instant::now();
-            self.push(MessageType::Read, number, peer, body);
+            self.link.out.push(question.bytes());
             self.flush();
-            while self.answers < wanted {
-                assert!(self.turn(), "the link ended");
-            }
-            if number > warm {
-                times.push(begun.elapsed());
-            }
+            self.await_answers(self.answers + 1);
+            times.push(begun.elapsed());
         }
-        Run::of(times)
+        Run::of(times.split_off(warm))
     }
 
     /// Every so many messages one is a question, whose answer marks how far the peer is.
     fn one_way(&mut self, peer: &str, body: &[u8], count: usize) -> Run {
-        let frame = body.len() + FRAME_REST;
-        let window = (WINDOW_BYTES / frame).clamp(MARKS, WINDOW);
-        let (every, batch) = (window / MARKS, (65_536 / frame).clamp(1, 64));
+        let size = body.len() + FRAME_REST;
+        let window = (WINDOW_BYTES / size).clamp(MARKS, WINDOW);
+        let (every, batch) = (window / MARKS, (65_536 / size).clamp(1, 64));
         let total = count / every * every;
+        let message = self.frame(MessageType::Update, "", peer, body);
+        // An id may be used again once it is answered.
+        let marks: Vec<Frame> = (1..=MARKS)
+            .map(|id| self.frame(MessageType::Execute, &id.to_string(), peer, body))
+            .collect();
         let begun = Instant::now();
         let before = self.answers;
-        let mut marks = 0;
+        let mut asked = 0;
         for number in 1..=total {
-            if number % every == 0 {
-                self.push(MessageType::Execute, number, peer, body);
-                marks += 1;
+            let is_mark = number % every == 0;
+            if is_mark {
+                self.link.out.push(marks[asked % MARKS].bytes());
+                asked += 1;
             } else {
-                self.push(MessageType::Update, number, peer, body);
+                self.link.out.push(message.bytes());
             }
-            if number % batch == 0 || number % every == 0 {
+            if is_mark || number % batch == 0 {
                 self.flush();
-                while before + marks - self.answers >= MARKS {
-                    assert!(self.turn(), "the link ended");
-                }
+            }
+            if is_mark {
+                self.await_answers(before + (asked + 1).saturating_sub(MARKS));
             }
         }
-        while self.answers < before + marks {
-            assert!(self.turn(), "the link ended");
-        }
+        self.await_answers(before + asked);
         Run::rate(total, begun.elapsed())
     }
 }
