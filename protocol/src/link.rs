@@ -24,7 +24,7 @@ pub use hello::{Hello, HelloError, Welcome};
 pub use incoming::Incoming;
 pub use outgoing::{Outgoing, Packet};
 
-use crate::frame::{FrameRef, Kind, flags};
+use crate::frame::{FrameRef, Header, Kind, flags};
 use crate::limits::FRAME_BYTES_MAX;
 
 /// Which end this is.
@@ -155,7 +155,14 @@ impl Link {
     /// # Errors
     /// A breach; the link is over.
     pub fn receive(&mut self, frame: &FrameRef<'_>) -> Result<Got, LinkError> {
-        let header = &frame.header;
+        self.receive_parts(&frame.header, frame.body())
+    }
+
+    /// As [`Self::receive`], of a frame whose texts somebody else looks at.
+    ///
+    /// # Errors
+    /// A breach; the link is over.
+    pub fn receive_parts(&mut self, header: &Header, body: &[u8]) -> Result<Got, LinkError> {
         if self.side == Side::Daemon
             && (header.flags & flags::DAEMON_ONLY != 0 || header.origin != 0 || header.oseq != 0)
         {
@@ -168,11 +175,11 @@ impl Link {
         match (header.kind, self.side, self.state) {
             (Kind::Hello, Side::Daemon, State::New) => {
                 self.state = State::Hello;
-                Ok(Got::Hello(Hello::from_bytes(frame.body())?))
+                Ok(Got::Hello(Hello::from_bytes(body)?))
             }
             (Kind::Welcome, Side::Worker, State::Hello) => {
                 self.state = State::Open;
-                Ok(Got::Welcome(Welcome::from_bytes(frame.body())?))
+                Ok(Got::Welcome(Welcome::from_bytes(body)?))
             }
             (Kind::Msg, _, State::Open) => {
                 self.incoming.accept(header)?;
@@ -184,7 +191,7 @@ impl Link {
                 Ok(Got::Ctl)
             }
             (Kind::Ack, _, State::New | State::Hello | State::Open) => {
-                Ok(Got::Ack(self.out.acknowledged(frame.body())?))
+                Ok(Got::Ack(self.out.acknowledged(body)?))
             }
             (Kind::Ping, Side::Worker, State::Open | State::Hello | State::Closing) => {
                 Ok(Got::Ping)
@@ -201,7 +208,7 @@ impl Link {
                 self.incoming.accept(header)?;
                 Ok(if header.kind == Kind::Msg { Got::Msg } else { Got::Ctl })
             }
-            (Kind::Ack, _, State::Closing) => Ok(Got::Ack(self.out.acknowledged(frame.body())?)),
+            (Kind::Ack, _, State::Closing) => Ok(Got::Ack(self.out.acknowledged(body)?)),
             _ => Err(unexpected),
         }
     }

@@ -7,7 +7,7 @@ mod json;
 #[cfg(test)]
 mod tests;
 
-pub use body::{BodyFacts, body_facts};
+pub use body::{BodyFacts, body_facts, facts_of_parsed};
 pub use json::{Head, Incoming, MessageError, Receivers, salvage_id, write_json};
 
 use std::fmt;

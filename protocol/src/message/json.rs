@@ -185,6 +185,11 @@ fn receivers(raw: &str) -> Result<Receivers<'_>, MessageError> {
 
 /// Counts the depth outside of strings; the parser's own bound does not hold for raw values.
 pub(super) fn check_depth(text: &str) -> Result<(), MessageError> {
+    // No deeper than there are opening brackets, in strings or not.
+    let opening = memchr::memchr2_iter(b'{', b'[', text.as_bytes());
+    if opening.take(JSON_DEPTH_MAX.saturating_add(1)).count() <= JSON_DEPTH_MAX {
+        return Ok(());
+    }
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         if in_text {

@@ -245,6 +245,13 @@ const VALUES: &[&str] =
 
 proptest! {
     #[test]
+    fn a_parsed_body_has_the_same_facts_either_way(body in r#"\{("(code|source|p2p|x|\\u0063ode)":("a://b.c"|true|200|\{"code":1\}),?){0,3}\}"#) {
+        if serde_json::from_str::<serde_json::Value>(&body).is_ok() {
+            prop_assert_eq!(super::facts_of_parsed(&body), body_facts(&body));
+        }
+    }
+
+    #[test]
     fn a_body_with_facts_cannot_leave_its_place(value in proptest::sample::select(VALUES), tail in "[ \n]{0,2}|[ -~\n]{1,8}") {
         let body = format!("{value}{tail}");
         if body_facts(&body).is_none() {

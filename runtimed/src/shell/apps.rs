@@ -51,6 +51,8 @@ pub(super) struct App {
     /// Requests to more than one address: ids of the copies, each with the id that was given.
     /// As many as requests of this application wait in the core, which bounds them.
     aliases: HashMap<String, GivenId>,
+    /// Addresses of its last message.
+    spelled: edge::Spelled,
 }
 
 /// Ids that the runtime gives begin here, far from those that applications count.
@@ -67,6 +69,7 @@ impl App {
             turned: Rc::new(Notify::new()),
             last_id: FIRST_GIVEN_ID,
             aliases: HashMap::new(),
+            spelled: edge::Spelled::default(),
         }
     }
 
@@ -85,12 +88,14 @@ impl App {
 impl Hub {
     /// Hands a message frame to an application.
     pub(super) fn push_to_app(&mut self, link: LinkId, frame: Frame) {
+        let origin = frame.view().map_or(0, |view| view.header.origin);
+        let checked = u32::try_from(origin).is_ok_and(|id| self.apps.contains_key(&LinkId(id)));
         let Some(app) = self.apps.get_mut(&link) else {
             tracing::error!(link = link.0, "the core speaks to a link that is gone");
             return;
         };
         let given = edge::given_id(app, &frame);
-        if !app.out.push(frame, given) {
+        if !app.out.push(frame, given, checked) {
             tracing::warn!(link = link.0, "an application is too slow and is cut off");
             app.close();
         }

@@ -4,14 +4,14 @@
 use super::outbox::GivenId;
 use super::{App, Stage};
 use crate::shell::hub::Hub;
-use protocol::address::Address;
+use protocol::address::{Address, AddressError};
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::limits::{
     ADDRESS_BYTES_MAX, DEADLINE_MAX_MS, FAN_OUT_MAX, FRAME_HELD_BYTES_MAX, JSON_DEPTH_MAX,
     LINE_BYTES_MAX,
 };
 use protocol::message::{
-    BodyFacts, Head, Incoming, MessageError, MessageType, body_facts, salvage_id, write_json,
+    BodyFacts, Head, Incoming, MessageError, MessageType, facts_of_parsed, salvage_id, write_json,
 };
 use protocol::reason::Reason;
 use runtime_core::{Input, LinkId};
@@ -105,7 +105,9 @@ impl Hub {
         let id = given.as_deref().or(message.id.as_deref()).unwrap_or("0");
         let number = given.is_some() || message.id_is_number;
         let from = message.from.as_deref().unwrap_or(own).to_owned();
-        let edge = match Edge::read(&message, &from) {
+        let mut spelled = self.take_spelled(link);
+        let read = Edge::read(&message, &from, &mut spelled.from);
+        let edge = match read {
             Ok(edge) => edge,
             Err(refused) => {
                 let reply = message.reply.unwrap_or(true);
@@ -117,7 +119,7 @@ impl Hub {
             // turned back in the response.
             let own = (at > 0 && edge.reply).then(|| self.alias(link, id, number)).flatten();
             let copy = own.as_deref().map_or((id, number), |own| (own, true));
-            match edge.frame(&message, copy, to) {
+            match edge.frame(&message, copy, to, &mut spelled.to) {
                 Ok(mut frame) => self.feed_frame(link, frame.bytes_mut()),
                 Err(refused) => {
                     self.refuse(link, refused, edge.reply.then_some((id, number)), &from);
@@ -125,6 +127,13 @@ impl Hub {
                 }
             }
         }
+        if let Some(app) = self.apps.get_mut(&link) {
+            app.spelled = spelled;
+        }
+    }
+
+    fn take_spelled(&mut self, link: LinkId) -> Spelled {
+        self.apps.get_mut(&link).map(|app| std::mem::take(&mut app.spelled)).unwrap_or_default()
     }
 
     fn alias(&mut self, link: LinkId, id: &str, number: bool) -> Option<String> {
@@ -175,6 +184,30 @@ impl Hub {
     }
 }
 
+/// The last address that was spelled in one place of a message: most are spelled again and again.
+#[derive(Debug, Default)]
+pub(super) struct Spelling(Option<(String, Address)>);
+
+impl Spelling {
+    fn parse(&mut self, text: &str) -> Result<Address, AddressError> {
+        match &self.0 {
+            Some((spelled, address)) if spelled == text => Ok(address.clone()),
+            _ => {
+                let address = Address::parse(text)?;
+                self.0 = Some((text.to_owned(), address.clone()));
+                Ok(address)
+            }
+        }
+    }
+}
+
+/// The last addresses of one application's messages.
+#[derive(Debug, Default)]
+pub(super) struct Spelled {
+    from: Spelling,
+    to: Spelling,
+}
+
 /// What all copies of one message have in common.
 #[derive(Debug)]
 struct Edge {
@@ -185,17 +218,18 @@ struct Edge {
 }
 
 impl Edge {
-    fn read(message: &Incoming<'_>, from: &str) -> Result<Self, Refused> {
+    fn read(message: &Incoming<'_>, from: &str, spelled: &mut Spelling) -> Result<Self, Refused> {
         let kind = message.message_type().ok_or_else(|| {
             Refused::new(Reason::UnknownType, format!("no type is called `{}`", message.kind))
         })?;
-        let from = Address::parse(from)
+        let from = spelled
+            .parse(from)
             .map_err(|error| Refused::new(Reason::BadAddress, format!("from: {error}")))?;
         if message.durable {
             let desc = "messages are not kept durably in this version";
             return Err(Refused::new(Reason::NotDurable, desc));
         }
-        let facts = body_facts(message.body.unwrap_or_default()).ok_or_else(|| {
+        let facts = facts_of_parsed(message.body.unwrap_or_default()).ok_or_else(|| {
             let desc = "code, source, subscriber or reporter of the body is ambiguous";
             Refused::new(Reason::Malformed, desc)
         })?;
@@ -207,8 +241,10 @@ impl Edge {
         message: &Incoming<'_>,
         (id, id_is_number): (&str, bool),
         to: &str,
+        spelled: &mut Spelling,
     ) -> Result<Frame, Refused> {
-        let to = Address::parse(to)
+        let to = spelled
+            .parse(to)
             .map_err(|error| Refused::new(Reason::BadAddress, format!("to: {error}")))?;
         let code = self.facts.code.filter(|_| self.kind == MessageType::Response);
         let mut frame = FrameBuilder::msg(self.kind.as_u8(), id, self.from.as_str(), to.as_str())
@@ -254,7 +290,14 @@ pub(super) fn given_id(app: &mut App, frame: &Frame) -> Option<GivenId> {
 
 /// Writes a frame as a line. What a compromised worker calls a body could hold more lines, so a
 /// body that is not exactly one JSON value is not passed on.
-pub(super) fn write_frame(out: &mut Vec<u8>, frame: &Frame, given: Option<&GivenId>) {
+///
+/// A body that was `checked` when it came in by this edge is not checked again.
+pub(super) fn write_frame(
+    out: &mut Vec<u8>,
+    frame: &Frame,
+    given: Option<&GivenId>,
+    checked: bool,
+) {
     let Ok(view) = frame.view() else { return };
     let kind = MessageType::from_u8(view.header.mtype);
     let (id, number) = match given {
@@ -270,7 +313,7 @@ pub(super) fn write_frame(out: &mut Vec<u8>, frame: &Frame, given: Option<&Given
         to: view.to(),
     };
     let start = out.len();
-    if let Some(body) = body_of(&view) {
+    if let Some(body) = if checked { Some(view.body()) } else { body_of(&view) } {
         write_json(out, &head, body);
     } else {
         let (code, reason) = (Reason::Decoding.code(), Reason::Decoding.token());
@@ -279,10 +322,13 @@ pub(super) fn write_frame(out: &mut Vec<u8>, frame: &Frame, given: Option<&Given
         write_json(out, &head, body.as_bytes());
     }
     // A line end between the tokens of a body means nothing there, and would end the line here.
-    for byte in out.get_mut(start..).unwrap_or_default() {
-        if matches!(*byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+    let mut rest = out.get_mut(start..).unwrap_or_default();
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        let Some((end, after)) = rest.get_mut(at..).and_then(<[u8]>::split_first_mut) else {
+            break;
+        };
+        *end = b' ';
+        rest = after;
     }
     out.push(b'\n');
 }
@@ -313,14 +359,16 @@ mod tests {
 
     fn edge(text: &str) -> Result<Frame, Reason> {
         let message = Incoming::parse(text).unwrap();
-        let edge = Edge::read(&message, FROM).map_err(|refused| refused.reason)?;
+        let edge = Edge::read(&message, FROM, &mut super::Spelling::default())
+            .map_err(|refused| refused.reason)?;
         let to = &message.to.as_slice()[0];
-        edge.frame(&message, ("7", true), to).map_err(|refused| refused.reason)
+        edge.frame(&message, ("7", true), to, &mut super::Spelling::default())
+            .map_err(|refused| refused.reason)
     }
 
     fn line(frame: &Frame) -> String {
         let mut out = Vec::new();
-        write_frame(&mut out, frame, None);
+        write_frame(&mut out, frame, None, false);
         String::from_utf8(out).unwrap()
     }
 

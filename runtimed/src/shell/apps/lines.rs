@@ -40,7 +40,7 @@ impl Lines {
     pub(super) fn next(&mut self) -> Option<Line<'_>> {
         while !self.broken {
             let unsearched = self.bytes.get(self.searched..).unwrap_or_default();
-            let end = unsearched.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', unsearched);
             let to = end.map_or(self.bytes.len(), |at| self.searched.saturating_add(at));
             let from = self.start;
             if to.saturating_sub(from) > LINE_BYTES_MAX {

@@ -4,7 +4,7 @@ use super::super::hub::{Hub, WeakHub};
 use super::{Hears, Worker};
 use crate::limits::{END_AFTER_LINK, PACKETS_PER_TURN};
 use protocol::ctl::CtlUp;
-use protocol::frame::{FrameRef, Kind, flags};
+use protocol::frame::{Header, Kind, flags};
 use protocol::link::Got;
 use protocol::sys::{is_reset, recv_packet};
 use runtime_core::{Input, LinkId, SandboxId};
@@ -119,16 +119,19 @@ impl Hub {
     ) -> Result<(), String> {
         let mut rest = packet;
         while !rest.is_empty() {
-            let frame = FrameRef::parse(rest).map_err(|error| error.to_string())?;
-            let (len, kind) = (frame.header.len, frame.header.kind);
+            // The texts of a message are looked at by the core, once.
+            let header = Header::parse(rest).map_err(|error| error.to_string())?;
+            let (len, kind) = (header.len, header.kind);
+            let body = header.body_of(rest);
             if !fds.is_empty() && (len != rest.len() || kind != Kind::Ctl) {
                 return Err("sent a descriptor where none belongs".to_owned());
             }
             let Some(worker) = self.workers.get_mut(&link) else { return Ok(()) };
-            let got = worker.link.receive(&frame).map_err(|error| error.to_string())?;
+            let got =
+                worker.link.receive_parts(&header, body).map_err(|error| error.to_string())?;
             let sandbox = worker.sandbox;
             match got {
-                Got::Msg if frame.header.flags & flags::BODY_FD != 0 => {
+                Got::Msg if header.flags & flags::BODY_FD != 0 => {
                     return Err("said that a body is beside the frame, and sent none".to_owned());
                 }
                 Got::Msg => {
@@ -139,7 +142,7 @@ impl Hub {
                     continue;
                 }
                 Got::Ctl => {
-                    let up = CtlUp::decode(frame.body()).map_err(|error| error.to_string())?;
+                    let up = CtlUp::decode(body).map_err(|error| error.to_string())?;
                     self.take_ctl(sandbox, up, std::mem::take(&mut fds))?;
                 }
                 Got::Ack(settled) if settled.frames > 0 => {
@@ -152,7 +155,7 @@ impl Hub {
                     self.welcome_worker(sandbox);
                 }
                 Got::Pong => {
-                    let body = frame.body().try_into().ok().map(u64::from_le_bytes);
+                    let body = body.try_into().ok().map(u64::from_le_bytes);
                     if body.is_some() && worker.ping.take_if(|ping| body == Some(*ping)).is_some() {
                         self.feed(Input::Heartbeat { sandbox, answered: true });
                     }
