@@ -110,6 +110,17 @@ fn nobody_asks_for_the_signals_of_tokio() {
     }
 }
 
+/// Cargo builds the programs of a package for its own tests only; without one, `cargo test` in a
+/// clean clone would leave the system tests without that program.
+#[test]
+fn every_program_has_a_test_that_gets_it_built() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        let targets = package["targets"].as_array().unwrap();
+        let any = |kind: &str| targets.iter().any(|target| target["kind"][0] == kind);
+        assert!(!any("bin") || any("test"), "{} has programs and no test", package["name"]);
+    }
+}
+
 #[test]
 fn every_file_says_what_lives_there_and_is_short() {
     for (path, text) in files("rs") {
