@@ -44,6 +44,7 @@ impl Core {
         std::mem::swap(&mut self.bus.out, out);
         self.take(input);
         self.pump();
+        self.ua.reckon();
         std::mem::swap(&mut self.bus.out, out);
     }
 
@@ -69,6 +70,7 @@ impl Core {
     /// The first thing that does not hold.
     pub fn check(&self) -> Result<(), String> {
         self.bus.check()?;
+        self.ua.check()?;
         for (key, count) in self.bus.park.keys() {
             let route = self.ua.route(self.bus.now, key);
             if route != StubRoute::Deploying {

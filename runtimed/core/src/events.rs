@@ -1,8 +1,7 @@
 //! What happened, kept: the last events, for the operator who asks later.
 
-use crate::input::Time;
+use crate::input::{SandboxId, Time};
 use crate::limits::EVENTS_KEPT;
-use crate::ua::{Happened, bounded};
 use protocol::control::EventRow;
 use std::collections::VecDeque;
 
@@ -48,4 +47,50 @@ impl Events {
     pub(crate) fn kept(&self) -> impl Iterator<Item = &EventRow> {
         self.kept.iter()
     }
+}
+
+/// Something for the record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Happened<'a> {
+    /// Word of CONTRACT §8.
+    pub(crate) event: &'static str,
+    /// Component.
+    pub(crate) name: &'a str,
+    /// Sandbox.
+    pub(crate) sandbox: Option<SandboxId>,
+    /// Token.
+    pub(crate) reason: Option<&'a str>,
+    /// One sentence.
+    pub(crate) detail: &'a str,
+}
+
+impl<'a> Happened<'a> {
+    pub(crate) const fn new(event: &'static str, name: &'a str, detail: &'a str) -> Self {
+        Self { event, name, sandbox: None, reason: None, detail }
+    }
+
+    pub(crate) const fn sandbox(mut self, id: SandboxId) -> Self {
+        self.sandbox = Some(id);
+        self
+    }
+
+    pub(crate) const fn reason(mut self, reason: &'a str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+}
+
+/// Foreign text without control, bidi and other invisible characters, and at most `max` bytes.
+pub(crate) fn bounded(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        let hidden = c.is_control()
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+        let c = if hidden { '\u{FFFD}' } else { c };
+        if out.len().saturating_add(c.len_utf8()) > max {
+            break;
+        }
+        out.push(c);
+    }
+    out
 }

@@ -59,6 +59,7 @@ impl Ua {
         ctx: &OperatorCtx<'_>,
         out: &mut Vec<UaOut>,
     ) {
+        self.moved = true;
         match command {
             Command::Status => {
                 let status = self.status(now, ctx);

@@ -5,11 +5,12 @@
 
 pub(crate) mod component;
 mod connect;
-
-pub(crate) use connect::Way;
 pub(crate) mod sandbox;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use crate::events::{Happened, bounded};
+pub(crate) use connect::Way;
 
 use crate::effect::{Attach, Effect};
 use crate::events::Events;
@@ -190,6 +191,10 @@ pub(crate) struct Ua {
     pub(crate) followers: VecDeque<crate::operator::Follower>,
     next_sandbox: u32,
     random: u64,
+    /// Not later than the earliest deadline of all; looked for again only after a change that may
+    /// bring one nearer, because there are many turns and few such changes.
+    soonest: Option<Time>,
+    pub(crate) moved: bool,
 }
 
 impl Ua {
@@ -214,6 +219,8 @@ impl Ua {
             next_sandbox: 1,
             random: settings.seed,
             settings: settings.clone(),
+            soonest: None,
+            moved: false,
         }
     }
 
@@ -255,6 +262,7 @@ impl Ua {
         cause: &str,
         out: &mut Vec<UaOut>,
     ) -> StubRoute {
+        self.moved = true;
         match self.route(now, key) {
             StubRoute::Absent => match self.start(now, key, cause, out) {
                 Ok(()) => StubRoute::Deploying,
@@ -279,6 +287,7 @@ impl Ua {
 
     /// What the shell says.
     pub(crate) fn sandbox_input(&mut self, now: Time, input: UaInput, out: &mut Vec<UaOut>) {
+        self.moved = true;
         match input {
             UaInput::Spawned { sandbox, link, pid, namespaces } => {
                 self.spawned(now, sandbox, link, (pid, namespaces), out);
@@ -424,56 +433,32 @@ impl Ua {
 
     /// When [`UaInput::Tick`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Time> {
+        self.soonest
+    }
+
+    /// Looks for the earliest deadline again, if it may have moved.
+    pub(crate) fn reckon(&mut self) {
+        if !std::mem::take(&mut self.moved) {
+            return;
+        }
+        self.soonest = self.earliest();
+    }
+
+    fn earliest(&self) -> Option<Time> {
         let sandboxes = self.sandboxes.values().filter_map(Sandbox::next_deadline);
         let components = self.components.values().filter_map(|c| c.next_deadline(&self.settings));
         sandboxes.chain(components).min()
     }
-}
 
-/// Something for the record.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Happened<'a> {
-    /// Word of CONTRACT §8.
-    pub(crate) event: &'static str,
-    /// Component.
-    pub(crate) name: &'a str,
-    /// Sandbox.
-    pub(crate) sandbox: Option<SandboxId>,
-    /// Token.
-    pub(crate) reason: Option<&'a str>,
-    /// One sentence.
-    pub(crate) detail: &'a str,
-}
-
-impl<'a> Happened<'a> {
-    pub(crate) const fn new(event: &'static str, name: &'a str, detail: &'a str) -> Self {
-        Self { event, name, sandbox: None, reason: None, detail }
-    }
-
-    pub(crate) const fn sandbox(mut self, id: SandboxId) -> Self {
-        self.sandbox = Some(id);
-        self
-    }
-
-    pub(crate) const fn reason(mut self, reason: &'a str) -> Self {
-        self.reason = Some(reason);
-        self
-    }
-}
-
-/// Foreign text without control, bidi and other invisible characters, and at most `max` bytes.
-pub(crate) fn bounded(text: &str, max: usize) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        let hidden = c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
-        let c = if hidden { '\u{FFFD}' } else { c };
-        if out.len().saturating_add(c.len_utf8()) > max {
-            break;
+    /// Checks that no deadline lies before the one that the shell was told.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match (self.earliest(), self.soonest) {
+            (Some(due), told) if told.is_none_or(|told| told > due) => {
+                Err(format!("{due:?} is due, and {told:?} was told"))
+            }
+            _ => Ok(()),
         }
-        out.push(c);
     }
-    out
 }
 
 /// Names an operator's request to the waiters.

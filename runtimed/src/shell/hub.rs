@@ -125,11 +125,12 @@ impl Hub {
         self.drain();
     }
 
-    /// Deals with a message frame that lies in somebody's buffer.
-    pub(super) fn feed_frame(&mut self, link: LinkId, frame: &mut [u8]) {
+    /// Deals with a message frame that lies in somebody's buffer and came `now`: the clock is read
+    /// once for all frames of a packet.
+    pub(super) fn feed_frame(&mut self, now: Time, link: LinkId, frame: &mut [u8]) {
         let mut effects = std::mem::take(&mut self.effects);
         let input = Input::Frame { link, frame: &mut *frame };
-        self.core.handle_into(self.clock.now(), input, &mut effects);
+        self.core.handle_into(now, input, &mut effects);
         for effect in effects.drain(..) {
             self.carry_out(effect, frame);
         }
@@ -156,17 +157,27 @@ impl Hub {
         }
     }
 
-    /// The end of a turn: every link that has something to say says it once.
+    /// The end of a turn: every link that has something to say says it once. What is due already is
+    /// done at once, because a timer is a millisecond late; what remains due is left to the timer.
     pub(super) fn end_turn(&mut self) {
-        while let Some(link) = self.dirty.pop() {
-            self.flush_worker(link);
+        self.flush();
+        let mut deadline = self.core.next_deadline();
+        if deadline.is_some_and(|due| due <= self.clock.now()) {
+            self.feed(Input::Tick);
+            self.flush();
+            deadline = self.core.next_deadline();
         }
-        self.drain();
-        let deadline = self.core.next_deadline();
         if deadline != self.deadline {
             self.deadline = deadline;
             self.deadline_moved.notify_one();
         }
+    }
+
+    fn flush(&mut self) {
+        while let Some(link) = self.dirty.pop() {
+            self.flush_worker(link);
+        }
+        self.drain();
     }
 }
 

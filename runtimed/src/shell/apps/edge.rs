@@ -120,7 +120,10 @@ impl Hub {
             let own = (at > 0 && edge.reply).then(|| self.alias(link, id, number)).flatten();
             let copy = own.as_deref().map_or((id, number), |own| (own, true));
             match edge.frame(&message, copy, to, &mut spelled.to) {
-                Ok(mut frame) => self.feed_frame(link, frame.bytes_mut()),
+                Ok(mut frame) => {
+                    let now = self.clock.now();
+                    self.feed_frame(now, link, frame.bytes_mut());
+                }
                 Err(refused) => {
                     self.refuse(link, refused, edge.reply.then_some((id, number)), &from);
                     self.forget_alias(link, own.as_deref());

@@ -117,6 +117,7 @@ impl Hub {
         packet: &mut [u8],
         mut fds: Vec<OwnedFd>,
     ) -> Result<(), String> {
+        let now = self.clock.now();
         let mut rest = packet;
         while !rest.is_empty() {
             // The texts of a message are looked at by the core, once.
@@ -138,7 +139,7 @@ impl Hub {
                     worker.link.incoming.disposed(len);
                     let (message, after) = rest.split_at_mut(len);
                     rest = after;
-                    self.feed_frame(link, message);
+                    self.feed_frame(now, link, message);
                     continue;
                 }
                 Got::Ctl => {

@@ -296,8 +296,8 @@ fn with_nothing_running_stopping_is_done_at_once() {
 #[test]
 fn time_that_stands_still_asks_for_nothing() {
     let mut world = World::new();
-    assert_eq!(world.ua.next_deadline(), None);
+    assert_eq!(world.next_deadline(), None);
     world.active("example.com");
-    let next = world.ua.next_deadline().expect("a heartbeat");
+    let next = world.next_deadline().expect("a heartbeat");
     assert!(next > Time(world.now));
 }

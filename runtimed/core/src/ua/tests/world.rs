@@ -202,16 +202,21 @@ impl World {
         }
     }
 
+    pub(crate) fn next_deadline(&mut self) -> Option<Time> {
+        self.ua.reckon();
+        self.ua.next_deadline()
+    }
+
     /// Lets time pass, with a tick whenever one is due.
     pub(crate) fn pass(&mut self, ms: u64) {
         let end = self.now + ms;
         for _tick in 0..100_000 {
-            match self.ua.next_deadline() {
+            match self.next_deadline() {
                 Some(Time(at)) if at <= end => self.now = self.now.max(at),
                 _ => break,
             }
             self.input(UaInput::Tick);
-            let next = self.ua.next_deadline();
+            let next = self.next_deadline();
             assert!(next.is_none_or(|at| at.0 > self.now), "a tick at {} that goes on", self.now);
         }
         self.now = end;
