@@ -8,5 +8,6 @@ mod failures;
 mod fallback;
 mod operators;
 mod resting;
+mod seeds;
 mod supervision;
 mod world;
