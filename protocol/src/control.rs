@@ -2,6 +2,7 @@
 //! request a connection, one or many replies. `runtimectl` is its only client in this repository.
 
 use crate::codec::{CodecError, decode_exact, encode};
+use crate::ctl::ProofReport;
 use crate::limits::{CONTROL_BYTES_MAX, CONTROL_CLAIM_BYTES_MAX};
 use crate::reason::Reason;
 use bincode::{Decode, Encode};
@@ -85,6 +86,11 @@ pub enum Command {
         /// Go on.
         follow: bool,
     },
+    /// How one sandbox is closed, and what came of attacking it.
+    Sandbox {
+        /// Its number, a component as in `ps`, or a role.
+        name: String,
+    },
 }
 
 impl Command {
@@ -102,7 +108,8 @@ impl Command {
             | Self::Inspect { .. }
             | Self::Resolve { .. }
             | Self::Logs { .. }
-            | Self::Events { .. } => false,
+            | Self::Events { .. }
+            | Self::Sandbox { .. } => false,
         }
     }
 }
@@ -228,6 +235,37 @@ pub struct InspectReply {
     pub parked: u32,
     /// Milliseconds until a quarantine or a failure ends.
     pub retry_after_ms: Option<u64>,
+    /// What came of the sandbox's attacks on itself; without a sandbox, none were made.
+    pub attacks: ProofReport,
+}
+
+/// How one sandbox is closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SandboxReply {
+    /// Its number.
+    pub id: u32,
+    /// Its address.
+    pub address: String,
+    /// What the process is for.
+    pub role: String,
+    /// The component it works for, as in `ps`; empty for none.
+    pub name: String,
+    /// Host pid.
+    pub pid: Option<i32>,
+    /// Whether it may be given foreign code, or is.
+    pub usable: bool,
+    /// Level reached.
+    pub level: String,
+    /// Lowest level at which foreign code is run.
+    pub minimum: String,
+    /// Layers in force, as the worker says.
+    pub layers: Vec<String>,
+    /// Layers missing, each with the reason.
+    pub missing: Vec<String>,
+    /// Layers that were seen from outside.
+    pub seen: Vec<String>,
+    /// What came of its attacks on itself.
+    pub attacks: ProofReport,
 }
 
 /// One step of a routing decision.
@@ -348,6 +386,8 @@ pub enum Reply {
         /// Bounded and escaped.
         text: String,
     },
+    /// To `Sandbox`.
+    Sandbox(Box<SandboxReply>),
 }
 
 impl Request {

@@ -75,6 +75,21 @@ pub struct ConfinedReport {
     pub layers: Vec<String>,
     /// Layers that are missing, each with the reason.
     pub missing: Vec<String>,
+    /// What came of attacking itself.
+    pub proof: ProofReport,
+}
+
+/// What came of a worker's attacks on itself, after its jail was closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ProofReport {
+    /// Attacks made.
+    pub probes: u32,
+    /// Attacks refused.
+    pub denied: u32,
+    /// Microseconds that all of them took.
+    pub took_us: u32,
+    /// Those that got through, each with what happened.
+    pub failures: Vec<String>,
 }
 
 /// Daemon to spawner. Descriptors: link end of the worker, log pipe.

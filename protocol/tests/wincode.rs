@@ -50,6 +50,15 @@ mod mirror {
         pub(super) level: Level,
         pub(super) layers: Vec<String>,
         pub(super) missing: Vec<String>,
+        pub(super) proof: ProofReport,
+    }
+
+    #[derive(Debug, SchemaRead, SchemaWrite)]
+    pub(super) struct ProofReport {
+        pub(super) probes: u32,
+        pub(super) denied: u32,
+        pub(super) took_us: u32,
+        pub(super) failures: Vec<String>,
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
@@ -219,8 +228,12 @@ fn up() -> impl Strategy<Value = ctl::CtlUp> {
         Just(ctl::FetchError::Decoding),
         Just(ctl::FetchError::CodeSize),
     ];
-    let report = (level, texts(), texts())
-        .prop_map(|(level, layers, missing)| ctl::ConfinedReport { level, layers, missing });
+    let proof = (any::<[u32; 3]>(), texts()).prop_map(|([probes, denied, took_us], failures)| {
+        ctl::ProofReport { probes, denied, took_us, failures }
+    });
+    let report = (level, texts(), texts(), proof).prop_map(|(level, layers, missing, proof)| {
+        ctl::ConfinedReport { level, layers, missing, proof }
+    });
     prop_oneof![
         report.prop_map(ctl::CtlUp::Confined),
         Just(ctl::CtlUp::Loaded),

@@ -119,6 +119,12 @@ pub(crate) enum Command {
         /// Receiver.
         address: String,
     },
+    /// Show how one sandbox is closed, and what its attacks on itself came to.
+    Sandbox {
+        /// Its number, a component as in `ps`, or a role as in `ps --all`.
+        #[arg(value_name = "ID")]
+        name: String,
+    },
     /// Print a component's console and its supervisor's events.
     Logs {
         /// As in `ps`.

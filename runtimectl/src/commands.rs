@@ -22,14 +22,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Status { wait } => status(&cli.global, *wait)?,
         Command::Ps { all } => ps(format, ask(control::Command::Ps { all: *all })?.answer()?)?,
         Command::Inspect { name } => {
-            let name = name.clone();
-            match ask(control::Command::Inspect { name })?.answer()? {
-                Reply::Inspect(reply) => {
-                    let value = render::inspect_json(&reply);
-                    output::document(format, &value, || render::inspect_text(&reply))?;
-                }
-                other => return Err(unexpected(&other)),
-            }
+            show(format, &ask(control::Command::Inspect { name: name.clone() })?.answer()?)?;
         }
         Command::Deploy { target, wait } => deploy(format, &cli.global, target, *wait)?,
         Command::Undeploy { name } => {
@@ -50,13 +43,11 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Failure> {
             return call(format, ask(message(address, kind, body.as_deref(), *timeout, true)?)?);
         }
         Command::Resolve { address } => {
-            match ask(control::Command::Resolve { address: address.clone() })?.answer()? {
-                Reply::Resolve(reply) => {
-                    let value = render::resolve_json(&reply);
-                    output::document(format, &value, || render::resolve_text(&reply))?;
-                }
-                other => return Err(unexpected(&other)),
-            }
+            let address = address.clone();
+            show(format, &ask(control::Command::Resolve { address })?.answer()?)?;
+        }
+        Command::Sandbox { name } => {
+            show(format, &ask(control::Command::Sandbox { name: name.clone() })?.answer()?)?;
         }
         Command::Monitor { body } => {
             stream(format, ask(control::Command::Monitor { bodies: *body })?, true)?;
@@ -74,6 +65,22 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Demo { keep } => demo::run(*keep)?,
     }
     Ok(exit::OK)
+}
+
+/// Prints a reply that is one thing with many sides.
+fn show(format: Format, reply: &Reply) -> Result<(), Failure> {
+    match reply {
+        Reply::Inspect(reply) => {
+            output::document(format, &render::inspect_json(reply), || render::inspect_text(reply))
+        }
+        Reply::Resolve(reply) => {
+            output::document(format, &render::resolve_json(reply), || render::resolve_text(reply))
+        }
+        Reply::Sandbox(reply) => {
+            output::document(format, &render::sandbox_json(reply), || render::sandbox_text(reply))
+        }
+        other => Err(unexpected(other)),
+    }
 }
 
 fn path(global: &Global) -> PathBuf {

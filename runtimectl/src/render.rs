@@ -2,7 +2,10 @@
 
 use crate::output::columns;
 use crate::time::{rfc3339, span};
-use protocol::control::{EventRow, InspectReply, MonitorRow, PsRow, ResolveReply, StatusReply};
+use protocol::control::{
+    EventRow, InspectReply, MonitorRow, PsRow, ResolveReply, SandboxReply, StatusReply,
+};
+use protocol::ctl::ProofReport;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -97,6 +100,7 @@ pub(crate) fn inspect_json(reply: &InspectReply) -> Value {
         object.insert("grants".to_owned(), json!(reply.granted));
         object.insert("not_granted".to_owned(), json!(reply.not_granted));
         object.insert("proof".to_owned(), json!(reply.proof));
+        object.insert("attacks".to_owned(), attacks_json(&reply.attacks));
         object.insert("missing_layers".to_owned(), json!(reply.missing));
         object.insert("last_error".to_owned(), json!(reply.last_error));
         object.insert("stages".to_owned(), json!(stages));
@@ -125,16 +129,9 @@ pub(crate) fn inspect_text(reply: &InspectReply) -> String {
         or_dash(row.digest.as_ref()),
         or_dash(row.source.as_ref()),
     );
-    let list = |out: &mut String, name: &str, items: &[String]| {
-        for item in items {
-            // Writing into a String cannot fail.
-            let _infallible = writeln!(out, "  {name:<10}{item}");
-        }
-    };
     list(&mut out, "granted", &reply.granted);
     list(&mut out, "refused", &reply.not_granted);
-    list(&mut out, "missing", &reply.missing);
-    list(&mut out, "proof", &reply.proof);
+    out.push_str(&proof_text(&reply.attacks, &reply.proof, &reply.missing));
     for (stage, ms) in &reply.stages {
         let _infallible = writeln!(out, "  stage     {ms:>6} ms  {stage}");
     }
@@ -144,6 +141,65 @@ pub(crate) fn inspect_text(reply: &InspectReply) -> String {
     if let Some(ms) = reply.retry_after_ms {
         let _infallible = writeln!(out, "  retry in  {}", span(ms));
     }
+    out
+}
+
+/// One line for each of `items`.
+fn list(out: &mut String, name: &str, items: &[String]) {
+    for item in items {
+        // Writing into a String cannot fail.
+        let _infallible = writeln!(out, "  {name:<10}{item}");
+    }
+}
+
+fn attacks_json(attacks: &ProofReport) -> Value {
+    json!({
+        "made": attacks.probes, "refused": attacks.denied, "took_us": attacks.took_us,
+        "got_through": attacks.failures,
+    })
+}
+
+/// What is known of a sandbox: by its attacks on itself, from outside, and by its own word.
+fn proof_text(attacks: &ProofReport, seen: &[String], missing: &[String]) -> String {
+    let mut out = String::new();
+    let ProofReport { probes, denied, took_us, failures } = attacks;
+    if *probes > 0 {
+        let text = format!("{denied} of {probes} attacks on itself refused, in {took_us} µs");
+        list(&mut out, "proof", &[text]);
+    }
+    list(&mut out, "through", failures);
+    if !seen.is_empty() {
+        list(&mut out, "seen", &[seen.join(" ")]);
+    }
+    list(&mut out, "missing", missing);
+    out
+}
+
+/// `sandbox -o json`.
+pub(crate) fn sandbox_json(reply: &SandboxReply) -> Value {
+    json!({
+        "id": reply.id, "address": reply.address, "role": reply.role, "name": reply.name,
+        "pid": reply.pid, "usable": reply.usable, "level": reply.level, "minimum": reply.minimum,
+        "layers": reply.layers, "missing_layers": reply.missing, "proof": reply.seen,
+        "attacks": attacks_json(&reply.attacks),
+    })
+}
+
+/// `sandbox` for people.
+pub(crate) fn sandbox_text(reply: &SandboxReply) -> String {
+    let mut out = format!(
+        "sandbox {}\n  address   {}\n  role      {} {}\n  process   {}, {}\n  level     {} (minimum {}): {}\n",
+        reply.id,
+        reply.address,
+        reply.role,
+        reply.name,
+        or_dash(reply.pid),
+        if reply.usable { "proved and ready" } else { "not ready" },
+        reply.level,
+        reply.minimum,
+        reply.layers.join(" "),
+    );
+    out.push_str(&proof_text(&reply.attacks, &reply.seen, &reply.missing));
     out
 }
 

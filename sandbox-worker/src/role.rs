@@ -2,7 +2,7 @@
 
 use crate::port::{Port, PortError};
 use jail::{ConfineError, Confinement, Profile};
-use protocol::ctl::{ConfinedReport, Level};
+use protocol::ctl::{ConfinedReport, Level, ProofReport};
 use protocol::exit;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
@@ -14,6 +14,9 @@ pub(crate) const HELLO_STUB: u8 = 1;
 pub(crate) const HELLO_FETCH: u8 = 2;
 /// Number of the net role in `Hello`.
 pub(crate) const HELLO_NET: u8 = 4;
+
+/// Attacks that got through and are named; all are counted.
+const FAILURES_SAID: usize = 64;
 
 /// Closes the jail of `profile`, then serves the link on descriptor `link` by `serve`, which says
 /// hello when it is ready for its work. Runs on one thread; `spawn_local` works.
@@ -58,5 +61,9 @@ fn report(confinement: Confinement) -> ConfinedReport {
         jail::Level::Full => Level::Full,
     };
     let layers = confinement.layers.into_iter().map(str::to_owned).collect();
-    ConfinedReport { level, layers, missing: confinement.missing }
+    let proof = confinement.proof;
+    let failures = proof.failures.iter().take(FAILURES_SAID).map(ToString::to_string).collect();
+    let took_us = proof.took.as_micros().try_into().unwrap_or(u32::MAX);
+    let proof = ProofReport { probes: proof.probes, denied: proof.denied, took_us, failures };
+    ConfinedReport { level, layers, missing: confinement.missing, proof }
 }

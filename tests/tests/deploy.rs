@@ -48,7 +48,39 @@ fn an_unknown_domain_is_deployed_by_the_first_message_and_answers() {
     let inspect = daemon.ctl_json(&["inspect", "example.com"]);
     assert!(!inspect["proof"].as_array().unwrap().is_empty(), "{inspect}");
     assert!(!inspect["stages"].as_array().unwrap().is_empty(), "{inspect}");
+    assert!(inspect["attacks"]["made"].as_u64().unwrap() >= 60, "{inspect}");
+    assert_eq!(inspect["attacks"]["made"], inspect["attacks"]["refused"], "{inspect}");
     daemon.assert_conserved();
+}
+
+#[test]
+fn sandbox_prints_layers_and_proof() {
+    let (_folder, daemon) = echo_daemon();
+    assert!(daemon.ctl(&["deploy", "example.com", "--wait"]).status.success());
+    let id = daemon.row("example.com").unwrap()["sandbox"]["id"].to_string();
+    for name in [id.as_str(), "example.com"] {
+        let sandbox = daemon.ctl_json(&["sandbox", name]);
+        assert_eq!((&sandbox["role"], &sandbox["usable"]), (&json!("stub"), &json!(true)));
+        let layers = sandbox["layers"].as_array().unwrap();
+        let seen = sandbox["proof"].as_array().unwrap();
+        for layer in ["seccomp", "caps", "no-new-privs", "session"] {
+            assert!(layers.contains(&json!(layer)), "{layer} in {sandbox}");
+            assert!(seen.contains(&json!(layer)), "{layer} from outside in {sandbox}");
+        }
+        let attacks = &sandbox["attacks"];
+        assert!(attacks["made"].as_u64().unwrap() >= 60, "{sandbox}");
+        assert_eq!((&attacks["made"], &attacks["got_through"]), (&attacks["refused"], &json!([])));
+    }
+    let shown = daemon.ctl(&["sandbox", &id]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains("attacks on itself refused"), "{shown}");
+    assert_eq!(daemon.ctl(&["sandbox", "4711"]).status.code(), Some(4));
+    let events = daemon.ctl_json(&["events"]);
+    let proved = |event: &Value| {
+        let detail = event["detail"].as_str().unwrap();
+        event["event"] == "sandbox-proved" && detail.contains(" attacks refused in ")
+    };
+    assert!(events.as_array().unwrap().iter().any(proved), "{events}");
 }
 
 #[test]

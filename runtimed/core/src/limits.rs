@@ -67,6 +67,12 @@ pub const SOURCE_MS: u64 = 4_000;
 pub const LOAD_MS: u64 = 5_000;
 /// Milliseconds between the worker's word that it is confined and the end of the check from outside.
 pub const VERIFY_MS: u64 = 3_000;
+/// Attacks on itself that a sandbox must have made: fewer prove nothing.
+pub const PROBES_MIN: u32 = 60;
+/// Layers, missing layers and attacks that got through, of one sandbox, each.
+pub const REPORT_LINES: usize = 64;
+/// Bytes of one of them.
+pub const REPORT_LINE_BYTES: usize = 256;
 /// Milliseconds that a connection may take to be made.
 pub const CONNECT_MS: u32 = 4_000;
 /// Milliseconds that a component has to end by itself when asked to.

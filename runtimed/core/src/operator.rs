@@ -1,5 +1,7 @@
 //! What operators ask of components: lists, deploys, signals, logs, events.
 
+mod sandboxes;
+
 use crate::effect::{Effect, ReplyTo};
 use crate::input::{SandboxId, Time, Token};
 use crate::limits::{FOLLOWERS_MAX, OPERATOR_WAIT_MS, WAITERS_PER_COMPONENT};
@@ -89,6 +91,7 @@ impl Ua {
                     format!("no component {}; `runtimectl ps` lists them", bounded(&name, 128));
                 deny(token, Denial::NotFound, text, out);
             }
+            Command::Sandbox { name } => self.answer_sandbox(token, &name, out),
             Command::Inspect { name } => {
                 if let Some(found) = self.named(&name).and_then(|key| self.inspect(now, &key, ctx))
                 {
@@ -255,7 +258,11 @@ impl Ua {
             row: self.row(component, ctx.rss),
             granted: grants.map(crate::grants::Grants::all).unwrap_or_default(),
             not_granted: grants.map(|grants| grants.refused.clone()).unwrap_or_default(),
-            proof: sandbox.map(|sandbox| sandbox.proof.clone()).unwrap_or_default(),
+            proof: sandbox.map(|sandbox| sandbox.seen.clone()).unwrap_or_default(),
+            attacks: sandbox
+                .and_then(|sandbox| sandbox.report.as_ref())
+                .map(|report| report.proof.clone())
+                .unwrap_or_default(),
             missing: sandbox
                 .and_then(|sandbox| sandbox.report.as_ref())
                 .map(|report| report.missing.clone())

@@ -130,10 +130,19 @@ fn worker(role: &str) -> ExitCode {
         match confine(profile(role)) {
             Ok(own) => {
                 say(&format!(
-                    "report {:?} {} | {}",
+                    "report {:?} {} | {} | {} of {} in {} µs: {}",
                     own.level,
                     own.layers.join(" "),
-                    own.missing.join(", ")
+                    own.missing.join(", "),
+                    own.proof.denied,
+                    own.proof.probes,
+                    own.proof.took.as_micros(),
+                    own.proof
+                        .failures
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ));
             }
             Err(error) => {

@@ -11,8 +11,8 @@ mod filter;
 mod landlock;
 mod root;
 
-use crate::limits::FIRST_FREE_FD;
-use crate::{Level, Profile, raw};
+use crate::limits::{FIRST_FREE_FD, HOST_NAME};
+use crate::{Level, Profile, Proof, prove, raw};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -28,6 +28,8 @@ pub struct Confinement {
     pub layers: Vec<&'static str>,
     /// Layers that are missing, each with its reason.
     pub missing: Vec<String>,
+    /// What came of attacking it.
+    pub proof: Proof,
 }
 
 /// Why the jail could not be closed. The process must end.
@@ -57,12 +59,18 @@ fn demand(layer: &'static str, holds: bool, reason: &str) -> Result<(), ConfineE
     if holds { Ok(()) } else { Err(ConfineError::Layer { layer, reason: reason.to_owned() }) }
 }
 
-/// Closes the jail around the calling process, which [`crate::spawn::spawn`] made.
+/// Closes the jail around the calling process, which [`crate::spawn::spawn`] made, and attacks it:
+/// whether what got through is too much is the daemon's decision.
 ///
 /// # Errors
 /// A wall cannot be put up, or the process is not as the spawner makes them: end it.
 pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
-    let mut own = Confinement { level: Level::Filtered, layers: Vec::new(), missing: Vec::new() };
+    let mut own = Confinement {
+        level: Level::Filtered,
+        layers: Vec::new(),
+        missing: Vec::new(),
+        proof: Proof::default(),
+    };
     let entry = entry::check()?;
     raw::close_from(FIRST_FREE_FD).map_err(failed("descriptors"))?;
     own.layers.extend(["descriptors", "rlimits"]);
@@ -83,9 +91,44 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
     }
     // The daemon may have died before its death could be bound to ours.
     entry::link_lives()?;
+    let walls = prove::walls(&own.layers);
     filter::install(profile)?;
     own.layers.push("seccomp");
+    own.proof = walls.and(prove::filter(profile, Errno::EPERM));
+    own.settle();
     Ok(own)
+}
+
+/// What `filtered` stands on.
+const FILTERED: [&str; 8] = [
+    "descriptors",
+    "rlimits",
+    "session",
+    "caps",
+    "no-new-privs",
+    "non-dumpable",
+    "parent-death",
+    "seccomp",
+];
+/// What no level stands on: best effort.
+const BELTS: [&str; 2] = ["keyring", "landlock"];
+
+impl Confinement {
+    /// Takes out the layers that an attack got through: the level is what was reached, not what
+    /// was put up.
+    fn settle(&mut self) {
+        for failure in &self.proof.failures {
+            if let Some(at) = self.layers.iter().position(|layer| *layer == failure.layer) {
+                self.layers.remove(at);
+                self.missing.push(format!("{}: an attack got through, {failure}", failure.layer));
+            }
+            if FILTERED.contains(&failure.layer) {
+                self.level = Level::None;
+            } else if !BELTS.contains(&failure.layer) {
+                self.level = self.level.min(Level::Filtered);
+            }
+        }
+    }
 }
 
 fn session(own: &mut Confinement) -> Result<(), ConfineError> {
@@ -110,7 +153,7 @@ fn namespaces(
         own.layers.push("net-ns");
     }
     own.layers.extend(["ipc-ns", "uts-ns", "cgroup-ns"]);
-    nix::unistd::sethostname("sandbox").map_err(failed("uts-ns"))?;
+    nix::unistd::sethostname(HOST_NAME).map_err(failed("uts-ns"))?;
     root::replace()?;
     own.layers.push("root");
     own.level = Level::Namespaces;
@@ -131,4 +174,41 @@ fn privileges(entry: entry::Entry, own: &mut Confinement) -> Result<(), ConfineE
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("parent-death"))?;
     own.layers.push("parent-death");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Confinement;
+    use crate::{Failure, Level, Proof};
+
+    fn settled(layer: &'static str) -> Confinement {
+        let failure = Failure { layer, name: "attack", what: "it worked".to_owned() };
+        let proof =
+            Proof { probes: 2, failures: vec![failure.clone(), failure], ..Proof::default() };
+        let mut own = Confinement {
+            level: Level::Namespaces,
+            layers: vec!["caps", "keyring", "root", "seccomp"],
+            missing: Vec::new(),
+            proof,
+        };
+        own.settle();
+        own
+    }
+
+    #[test]
+    fn a_layer_that_an_attack_got_through_is_missing_and_lowers_the_level() {
+        for (layer, level) in [
+            ("seccomp", Level::None),
+            ("caps", Level::None),
+            ("root", Level::Filtered),
+            ("keyring", Level::Namespaces),
+        ] {
+            let own = settled(layer);
+            assert_eq!(own.level, level, "{layer}");
+            assert!(!own.layers.contains(&layer), "{layer}");
+            assert_eq!(own.layers.len(), 3, "{layer}");
+            let missing = format!("{layer}: an attack got through, attack: it worked");
+            assert_eq!(own.missing, [missing]);
+        }
+    }
 }

@@ -1,14 +1,17 @@
 //! How a process locks itself in: [`spawn`] makes it, in namespaces of its own; [`mod@confine`] closes
-//! the jail from inside, before the first foreign byte. The check from outside is the daemon's.
+//! the jail from inside and attacks it ([`Proof`]), before the first foreign byte. The check from
+//! outside is the daemon's.
 //!
 //! The place where `unsafe` may live: what nix lacks is called here, in `raw` and `spawn`.
 
 pub mod confine;
 pub mod limits;
+mod prove;
 mod raw;
 pub mod spawn;
 
 pub use confine::{ConfineError, Confinement, confine};
+pub use prove::{Failure, Proof};
 
 /// What a process in a jail is for; each has its own filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

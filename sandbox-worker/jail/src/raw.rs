@@ -146,3 +146,94 @@ pub(crate) fn socket_option(fd: RawFd, option: libc::c_int) -> Result<libc::c_in
     checked(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, into, size) }.into())?;
     Ok(value)
 }
+
+/// Makes any system call. What the arguments point to is only read.
+pub(crate) fn attempt(call: libc::c_long, args: [libc::c_long; 6]) -> Result<libc::c_long, Errno> {
+    let [first, second, third, fourth, fifth, sixth] = args;
+    // SAFETY: the callers are the probes, whose arguments are integers that are no addresses of
+    // ours, and addresses of constants that the calls they are given to only read.
+    checked(unsafe { libc::syscall(call, first, second, third, fourth, fifth, sixth) })
+}
+
+/// Closes a descriptor that an attack brought.
+pub(crate) fn give_back(fd: libc::c_long) {
+    // SAFETY: the number was just returned as a new descriptor, and nobody else knows it.
+    unsafe { libc::syscall(libc::SYS_close, fd) };
+}
+
+/// Whether there is a descriptor with this number.
+pub(crate) fn is_open(fd: u32) -> bool {
+    // SAFETY: only looks.
+    checked(unsafe { libc::syscall(libc::SYS_fcntl, fd, libc::F_GETFD) }).is_ok()
+}
+
+/// Whether no capability can come back by an exec.
+pub(crate) fn bounding_set_is_empty() -> bool {
+    for capability in 0..=63 {
+        match look(libc::PR_CAPBSET_READ, capability, 0) {
+            Ok(0) => {}
+            // The first number that the kernel does not know.
+            Err(Errno::EINVAL) => return capability > 0,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether no capability is ambient.
+pub(crate) fn ambient_set_is_empty() -> bool {
+    for capability in 0..=63 {
+        match look(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET, capability) {
+            Ok(0) => {}
+            Err(Errno::EINVAL) => return capability > 0,
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether no change of ids gives capabilities back.
+pub(crate) fn securebits_are_locked() -> bool {
+    look(libc::PR_GET_SECUREBITS, 0, 0) == Ok(SECUREBITS)
+}
+
+fn look(
+    option: libc::c_int,
+    second: libc::c_int,
+    third: libc::c_int,
+) -> Result<libc::c_int, Errno> {
+    let (second, third) = (libc::c_long::from(second), libc::c_long::from(third));
+    // SAFETY: the options used here take integers and touch no memory of ours.
+    let result = unsafe { libc::prctl(option, second, third, 0_i64, 0_i64) };
+    if result == -1 { Err(Errno::last()) } else { Ok(result) }
+}
+
+/// Bytes of the list of what the session's keyring holds.
+pub(crate) fn session_keys() -> Result<libc::c_long, Errno> {
+    let (keyring, nowhere) = (libc::KEY_SPEC_SESSION_KEYRING, std::ptr::null_mut::<u8>());
+    // SAFETY: with a null buffer of no length only the size is told.
+    checked(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_READ, keyring, nowhere, 0) })
+}
+
+/// `SHM_INFO` of shmctl(2).
+const SHM_INFO: libc::c_int = 14;
+/// `MSG_INFO` of msgctl(2).
+const MSG_INFO: libc::c_int = 12;
+
+/// Whether the process sees no shared memory of anybody, or may not even look.
+pub(crate) fn no_shared_segments() -> bool {
+    // Larger than the kernel's `shm_info`, whose first number counts the segments.
+    let mut info = [1_i32; 64];
+    // SAFETY: the kernel writes less than the buffer has room for.
+    let asked = unsafe { libc::syscall(libc::SYS_shmctl, 0, SHM_INFO, info.as_mut_ptr()) };
+    asked == -1 || info.first() == Some(&0)
+}
+
+/// Whether the process sees no message queue of anybody, or may not even look.
+pub(crate) fn no_message_queues() -> bool {
+    // Larger than the kernel's `msginfo`, whose first number counts the queues.
+    let mut info = [1_i32; 64];
+    // SAFETY: the kernel writes less than the buffer has room for.
+    let asked = unsafe { libc::syscall(libc::SYS_msgctl, 0, MSG_INFO, info.as_mut_ptr()) };
+    asked == -1 || info.first() == Some(&0)
+}

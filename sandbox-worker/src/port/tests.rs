@@ -1,7 +1,7 @@
 //! The worker's end of a link against a daemon's end in the same process.
 
 use super::{Event, Port, PortError, watch};
-use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level};
+use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level, ProofReport};
 use protocol::frame::{Frame, FrameBuilder, Kind, frames};
 use protocol::limits::READ_BUFFER_BYTES;
 use protocol::link::{Got, Link, Side, Welcome};
@@ -111,7 +111,8 @@ fn message(body: &[u8]) -> Frame {
 async fn open() -> (DaemonEnd, Port) {
     let (mut daemon, socket) = DaemonEnd::new();
     let mut port = Port::new(socket).unwrap();
-    let report = ConfinedReport { level: Level::Full, layers: vec![], missing: vec![] };
+    let proof = ProofReport::default();
+    let report = ConfinedReport { level: Level::Full, layers: vec![], missing: vec![], proof };
     port.confined(report.clone()).unwrap();
     assert_eq!(daemon.ctl().await.0, CtlUp::Confined(report));
     port.hello(1, 1).unwrap();

@@ -7,7 +7,7 @@
 use crate::figures::Run;
 use crate::stubs::FRAME_REST;
 use jail::Profile;
-use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level};
+use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level, ProofReport};
 use protocol::frame::{Frame, FrameBuilder, FrameRef, flags, frames};
 use protocol::limits::READ_BUFFER_BYTES;
 use protocol::link::{Got, Hello, Link, Side};
@@ -75,7 +75,14 @@ pub(crate) fn run(role: &str, arguments: &[String]) -> ExitCode {
     };
     let layers = confinement.layers.into_iter().map(str::to_owned).collect();
     let mut echo = Echo::new();
-    echo.ctl(&CtlUp::Confined(ConfinedReport { level, layers, missing: confinement.missing }));
+    let missing = confinement.missing;
+    let proof = ProofReport {
+        probes: confinement.proof.probes,
+        denied: confinement.proof.denied,
+        took_us: confinement.proof.took.as_micros().try_into().unwrap_or(u32::MAX),
+        failures: confinement.proof.failures.iter().map(ToString::to_string).collect(),
+    };
+    echo.ctl(&CtlUp::Confined(ConfinedReport { level, layers, missing, proof }));
     echo.link.hello(Hello { role: 1, engine: 0, build: [0; 20] });
     echo.flush();
     while echo.turn() {

@@ -2,12 +2,16 @@
 
 use crate::effect::{Attach, Effect};
 use crate::input::{LinkId, SandboxId, Time};
-use crate::limits::{LOAD_MS, SPAWN_TRIES, TURN_MS, VERIFY_MS};
+use crate::limits::{
+    LOAD_MS, PROBES_MIN, REPORT_LINE_BYTES, REPORT_LINES, SPAWN_TRIES, TURN_MS, VERIFY_MS,
+};
 use crate::ua::component::State;
 use crate::ua::sandbox::Owner;
 use crate::ua::{Bridge, Happened, Refusal, Ua, UaOut, bounded};
 use protocol::address::RouteKey;
-use protocol::ctl::{Assign, ConfinedReport, CtlDown, EngineKind, HostProfile, Role};
+use protocol::ctl::{
+    Assign, ConfinedReport, CtlDown, EngineKind, HostProfile, Level, ProofReport, Role,
+};
 use protocol::reason::Reason;
 
 impl Ua {
@@ -48,10 +52,15 @@ impl Ua {
         if sandbox.report.is_some() {
             return self.condemn(id, "protocol", "confined twice", out);
         }
+        let lines = |lines: &[String]| {
+            let kept = lines.iter().take(REPORT_LINES);
+            kept.map(|line| bounded(line, REPORT_LINE_BYTES)).collect()
+        };
         sandbox.report = Some(ConfinedReport {
             level: report.level,
-            layers: report.layers.iter().take(64).map(|layer| bounded(layer, 64)).collect(),
-            missing: report.missing.iter().take(64).map(|layer| bounded(layer, 256)).collect(),
+            layers: lines(&report.layers),
+            missing: lines(&report.missing),
+            proof: ProofReport { failures: lines(&report.proof.failures), ..report.proof },
         });
         sandbox.deadline = Some(Time(now.0.saturating_add(VERIFY_MS)));
         out.push(UaOut::Effect(Effect::Verify { sandbox: id }));
@@ -72,17 +81,11 @@ impl Ua {
         let (role, name) = (sandbox.role, name_of(&sandbox.owner));
         let problem = match outcome {
             Err(text) => Some(format!("the check from outside failed: {text}")),
-            // The net role is ours, and in the host's network on purpose.
-            Ok(_) if role != Role::Net && report.level < minimum => Some(format!(
-                "level {} is below the minimum {}: {}",
-                report.level.name(),
-                minimum.name(),
-                report.missing.join("; ")
-            )),
-            Ok(proof) => {
-                sandbox.proof = proof;
-                sandbox.verified = true;
-                None
+            Ok(seen) => {
+                sandbox.seen = seen;
+                let problem = falls_short(&report, role, minimum);
+                sandbox.verified = problem.is_none();
+                problem
             }
         };
         if let Some(text) = problem {
@@ -95,7 +98,12 @@ impl Ua {
             }
             return;
         }
-        let detail = format!("{}: {}", report.level.name(), report.layers.join(" "));
+        let detail = format!(
+            "{}: {}; {}",
+            report.level.name(),
+            report.layers.join(" "),
+            attacks(&report.proof)
+        );
         self.event(now, Happened::new("sandbox-proved", &name, &detail).sandbox(id), out);
         self.usable(now, id, out);
     }
@@ -269,6 +277,37 @@ impl Ua {
         let assigned = self.sandboxes.get(&id).is_some_and(|s| s.assigned && s.condemned.is_none());
         (component.stub == Some(id) && component.deploy.is_some() && assigned).then_some(key)
     }
+}
+
+/// Why a worker that is what it says is not closed enough.
+fn falls_short(report: &ConfinedReport, role: Role, minimum: Level) -> Option<String> {
+    let proof = &report.proof;
+    if proof.probes < PROBES_MIN {
+        return Some(format!("its proof is of {} attacks instead of {PROBES_MIN}", proof.probes));
+    }
+    // The net role is ours, and in the host's network on purpose: what it claims must hold.
+    if role == Role::Net {
+        return (proof.denied != proof.probes).then(|| attacks(proof));
+    }
+    (report.level < minimum).then(|| {
+        format!(
+            "level {} is below the minimum {}: {}",
+            report.level.name(),
+            minimum.name(),
+            report.missing.join("; ")
+        )
+    })
+}
+
+/// What came of the attacks, in one sentence.
+fn attacks(proof: &ProofReport) -> String {
+    let ProofReport { probes, denied, took_us, failures } = proof;
+    let mut text = format!("{denied} of {probes} attacks refused in {took_us} µs");
+    if let Some(first) = failures.first() {
+        text.push_str(", but not ");
+        text.push_str(first);
+    }
+    text
 }
 
 fn name_of(owner: &Owner) -> String {

@@ -39,7 +39,8 @@ pub(crate) struct Sandbox {
     pub(crate) link: Option<LinkId>,
     pub(crate) pid: Option<i32>,
     pub(crate) report: Option<ConfinedReport>,
-    pub(crate) proof: Vec<String>,
+    /// Layers that the check from outside saw.
+    pub(crate) seen: Vec<String>,
     pub(crate) verified: bool,
     pub(crate) ready: bool,
     /// Whether it was given code: from then on its death is the stub's.
@@ -67,7 +68,7 @@ impl Sandbox {
             link: None,
             pid: None,
             report: None,
-            proof: Vec::new(),
+            seen: Vec::new(),
             verified: false,
             ready: false,
             assigned: false,

@@ -5,7 +5,7 @@ use crate::traffic::answer;
 use crate::world::{Event, HOME, RUNTIME, World};
 use protocol::address::{Address, RouteKey, is_within};
 use protocol::ctl::{
-    ConfinedReport, ConnectError, CtlDown, CtlUp, FetchError, Level, Role, Target,
+    ConfinedReport, ConnectError, CtlDown, CtlUp, FetchError, Level, ProofReport, Role, Target,
 };
 use protocol::descriptor::{Descriptor, WantedHost};
 use protocol::frame::{FrameBuilder, FrameRef, flags};
@@ -152,7 +152,11 @@ impl World {
             _ if mute => {}
             Says::Confined => {
                 let level = if self.random.chance(2) { Level::Filtered } else { Level::Full };
-                let report = ConfinedReport { level, layers: Vec::new(), missing: Vec::new() };
+                let (layers, missing) = (Vec::new(), Vec::new());
+                // Now and then one whose proof is none.
+                let probes = if self.random.chance(2) { 3 } else { 100 };
+                let proof = ProofReport { probes, denied: probes, ..ProofReport::default() };
+                let report = ConfinedReport { level, layers, missing, proof };
                 self.input(Input::Confined { sandbox, report });
                 self.will_say(sandbox, Says::Ready);
             }

@@ -5,7 +5,7 @@ use crate::effect::Effect;
 use crate::input::{CodeHandle, Digest, Exit, Input, LinkId, SandboxId, StreamHandle, Time, Token};
 use crate::settings::{DomainSettings, Settings};
 use protocol::control::{Command, EventRow, Reply};
-use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, FetchError, Level, Role};
+use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, FetchError, Level, ProofReport, Role};
 use protocol::descriptor::Descriptor;
 use protocol::frame::{Frame, FrameBuilder, flags};
 use protocol::message::MessageType;
@@ -177,7 +177,9 @@ impl Bench {
         self.feed(Input::Spawned { sandbox, link, pid: 7, namespaces: true });
         if self.confined.insert(sandbox) {
             let level = Level::Full;
-            let report = ConfinedReport { level, layers: Vec::new(), missing: Vec::new() };
+            let (layers, missing) = (Vec::new(), Vec::new());
+            let proof = ProofReport { probes: 100, denied: 100, ..ProofReport::default() };
+            let report = ConfinedReport { level, layers, missing, proof };
             self.feed(Input::Confined { sandbox, report });
             self.feed(Input::Ready { sandbox });
         }

@@ -47,6 +47,17 @@ fn a_granted_target_is_connected_by_the_net_role_that_starts_when_it_is_first_ne
 }
 
 #[test]
+fn a_net_role_that_one_attack_got_through_connects_nothing() {
+    let mut world = World::new();
+    let id = world.active("example.com");
+    world.proof.denied = 99;
+    world.connect(id, 1, "node.example.com", 443);
+    assert!(asked(&world).is_empty(), "nothing was asked of it");
+    let refused = world.events_named("sandbox-refused");
+    assert!(refused.iter().all(|event| event.name == "net") && !refused.is_empty(), "{refused:?}");
+}
+
+#[test]
 fn what_is_not_granted_fails_inside_and_is_told_to_the_operator() {
     let mut world = World::new();
     let id = world.active("example.com");

@@ -5,12 +5,12 @@ use super::fallback::{fetch_failed, home_catalogue};
 use super::world::{FETCH, STUB, Step, World, configured, key};
 use crate::effect::{Attach, Effect};
 use crate::input::Exit;
-use crate::limits::DEPLOYS_MAX;
+use crate::limits::{DEPLOYS_MAX, PROBES_MIN};
 use crate::settings::DomainSettings;
 use crate::ua::{StubRoute, UaInput, UaOut};
 use protocol::address::RouteKey;
 use protocol::control::Command;
-use protocol::ctl::{CtlDown, CtlUp, FetchError, HostProfile, Role};
+use protocol::ctl::{CtlDown, CtlUp, FetchError, HostProfile, ProofReport, Role};
 use protocol::reason::Reason;
 
 #[test]
@@ -89,6 +89,28 @@ fn a_worker_below_the_minimum_gets_no_code() {
     assert_eq!(refusal.reason, Reason::SandboxRefused);
     assert!(!world.events_named("sandbox-refused").is_empty());
     assert!(world.alive.is_empty(), "no process is left");
+}
+
+#[test]
+fn a_worker_that_has_not_attacked_itself_enough_gets_no_code() {
+    for (probes, enough) in [(PROBES_MIN, true), (PROBES_MIN - 1, false), (0, false)] {
+        let mut world = World::new();
+        world.proof = ProofReport { probes, denied: probes, ..ProofReport::default() };
+        world.message("example.com");
+        assert_eq!(!world.assigns.is_empty(), enough, "{probes}");
+        assert_eq!(world.events_named("sandbox-refused").is_empty(), enough, "{probes}");
+    }
+}
+
+#[test]
+fn the_event_of_a_proof_counts_the_attacks_and_names_one_that_got_through() {
+    let mut world = World::new();
+    world.proof.denied = 99;
+    world.proof.failures = vec!["keyring-inherited: no keyring".to_owned()];
+    world.active("example.com");
+    let proved = world.events_named("sandbox-proved");
+    let text = "99 of 100 attacks refused in 90 µs, but not keyring-inherited: no keyring";
+    assert!(proved.iter().all(|event| event.detail.contains(text)), "{proved:?}");
 }
 
 #[test]

@@ -172,6 +172,34 @@ fn inspect_shows_rights_proof_layers_and_stages() {
 }
 
 #[test]
+fn sandbox_shows_how_a_worker_is_closed_by_number_component_and_role() {
+    let mut world = World::new();
+    let stub = world.active("example.com");
+    let sandbox = |world: &mut World, name: &str| match world
+        .ask(Command::Sandbox { name: name.to_owned() })
+    {
+        Reply::Sandbox(found) => *found,
+        other => panic!("{other:?}"),
+    };
+    let found = sandbox(&mut world, &stub.0.to_string());
+    assert_eq!((found.role.as_str(), found.name.as_str()), ("stub", "example.com"));
+    assert!(found.usable && found.pid.is_some() && found.address.ends_with("/sandbox/1"));
+    assert_eq!((found.level.as_str(), found.minimum.as_str()), ("namespaces", "namespaces"));
+    assert_eq!(
+        (found.layers.as_slice(), found.seen.as_slice()),
+        (["seccomp".to_owned()].as_slice(), ["seccomp 2".to_owned()].as_slice())
+    );
+    assert_eq!((found.attacks.probes, found.attacks.denied), (100, 100));
+    assert_eq!(sandbox(&mut world, "Example.com"), found);
+    let Reply::Denied { denial: Denial::NotFound, text, .. } =
+        world.ask(Command::Sandbox { name: "4711".to_owned() })
+    else {
+        panic!()
+    };
+    assert!(text.contains("no sandbox 4711"), "{text}");
+}
+
+#[test]
 fn ps_keeps_one_row_however_often_it_was_restarted() {
     let mut world = World::new();
     for _life in 0..3 {

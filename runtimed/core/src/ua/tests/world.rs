@@ -9,7 +9,9 @@ use crate::settings::{DomainSettings, Settings};
 use crate::ua::{StubRoute, Ua, UaInput, UaOut};
 use protocol::address::RouteKey;
 use protocol::control::{Command, EventRow, InspectReply, PsRow, Reply};
-use protocol::ctl::{Assign, ConfinedReport, CtlDown, CtlUp, FetchJob, Level, Role, Target};
+use protocol::ctl::{
+    Assign, ConfinedReport, CtlDown, CtlUp, FetchJob, Level, ProofReport, Role, Target,
+};
 use protocol::descriptor::{Descriptor, WantedHost};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -62,6 +64,7 @@ pub(crate) struct World {
     pub(crate) descriptor: Descriptor,
     pub(crate) digest: Digest,
     pub(crate) level: Level,
+    pub(crate) proof: ProofReport,
     /// What fetch workers answer instead, in turn.
     pub(crate) fetch_answers: VecDeque<CtlUp>,
     /// All that was said, in order.
@@ -88,6 +91,7 @@ impl World {
             descriptor: descriptor(),
             digest: Digest([7; 32]),
             level: Level::Namespaces,
+            proof: ProofReport { probes: 100, denied: 100, took_us: 90, failures: Vec::new() },
             fetch_answers: VecDeque::new(),
             outs: Vec::new(),
             alive: BTreeMap::new(),
@@ -332,6 +336,7 @@ impl World {
             level: self.level,
             layers: vec!["seccomp".to_owned()],
             missing: vec!["landlock: not offered by this kernel".to_owned()],
+            proof: self.proof.clone(),
         };
         let mut inputs = vec![UaInput::Confined { sandbox, report }];
         if !self.held.contains(&Step::Hello) {
