@@ -156,6 +156,13 @@ impl Bus {
         }
     }
 
+    /// Bounds for what comes from now on; what waits already keeps its own.
+    pub(crate) fn configure(&mut self, settings: &crate::settings::Settings) {
+        self.names.touch();
+        self.park.allow(settings.parked_messages);
+        self.default_deadline_ms = settings.default_deadline_ms;
+    }
+
     /// A number that was not given before.
     pub(crate) const fn next_serial(&mut self) -> u64 {
         self.serial = self.serial.wrapping_add(1);

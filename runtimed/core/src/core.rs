@@ -124,6 +124,7 @@ impl Core {
                 self.operator_gone(token);
                 self.ua.operator_gone(token);
             }
+            Input::Configured { settings } => self.configured(*settings),
             Input::Tick => {
                 self.sweep();
                 self.sandbox(UaInput::Tick);
@@ -133,6 +134,13 @@ impl Core {
                 self.sandbox(UaInput::Stop);
             }
         }
+    }
+
+    /// Other settings are in force from now on. Routes may change with them.
+    fn configured(&mut self, settings: Settings) {
+        self.settings = settings.in_place_of(&self.settings);
+        self.bus.configure(&self.settings);
+        self.ua.configure(&self.settings);
     }
 
     /// Something about a sandbox: routes may change, so that remembered ones are void.

@@ -1,5 +1,6 @@
 //! What the shell tells the core.
 
+use crate::settings::Settings;
 use protocol::control::Command;
 use protocol::ctl::{ConfinedReport, ConnectError, CtlUp};
 use protocol::frame::Frame;
@@ -182,6 +183,11 @@ pub enum Input<'a> {
     OperatorGone {
         /// Which request.
         token: Token,
+    },
+    /// The configuration was read again. Who the runtime is stays as it was.
+    Configured {
+        /// What holds from now on.
+        settings: Box<Settings>,
     },
     /// The time that [`crate::Core::next_deadline`] asked for has come.
     Tick,

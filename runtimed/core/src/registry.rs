@@ -1,8 +1,9 @@
 //! The registry of stubs: their addresses, and what they say of themselves.
 
+use crate::grants::Grants;
 use crate::input::{SandboxId, Time};
 use crate::limits::{BUILTIN_BODY_BYTES, STATUS_DESC_BYTES};
-use crate::settings::DomainSettings;
+use crate::settings::{DomainSettings, Settings};
 use crate::ua::component::Component;
 use crate::ua::{Happened, Ua, UaOut, bounded};
 use protocol::address::{Address, RouteKey};
@@ -37,6 +38,19 @@ impl Ua {
             .get(&key.to_string())
             .or_else(|| self.settings.domains.get(key.domain()))
             .unwrap_or(&NOTHING)
+    }
+
+    /// Other settings. What stubs were granted is decided again, and holds for their next
+    /// connections; what is pinned stays pinned.
+    pub(crate) fn configure(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
+        let keys: Vec<RouteKey> = self.components.keys().cloned().collect();
+        for key in keys {
+            let domain = self.domain_settings(&key).clone();
+            if let Some(package) = self.components.get_mut(&key).and_then(|c| c.package.as_mut()) {
+                package.grants = Grants::decide(&package.descriptor.wanted, &domain);
+            }
+        }
     }
 
     /// A new address for a component (seed `deploy-protostub`, step 10).

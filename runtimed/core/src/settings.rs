@@ -63,6 +63,23 @@ pub struct Settings {
     pub parked_messages: usize,
 }
 
+impl Settings {
+    /// These, for the runtime that `old` are in force for: what it is called and what was true at
+    /// its start cannot change while it lives.
+    #[must_use]
+    pub fn in_place_of(self, old: &Self) -> Self {
+        Self {
+            runtime_url: old.runtime_url.clone(),
+            domain: old.domain.clone(),
+            version: old.version.clone(),
+            pid: old.pid,
+            epoch_ms: old.epoch_ms,
+            seed: old.seed,
+            ..self
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

@@ -55,6 +55,11 @@ impl Park {
         Self { queues: BTreeMap::new(), frames_per_key, frames: 0, bytes: 0, earliest: None }
     }
 
+    /// As many for one key from now on; what is there stays.
+    pub(crate) const fn allow(&mut self, frames_per_key: usize) {
+        self.frames_per_key = frames_per_key;
+    }
+
     /// Messages parked in all.
     pub(crate) const fn frames(&self) -> usize {
         self.frames

@@ -8,3 +8,4 @@ mod limits;
 mod operators;
 mod requests;
 mod routes;
+mod settings;

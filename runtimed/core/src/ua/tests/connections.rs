@@ -280,3 +280,21 @@ fn a_stub_cannot_flood_the_record_with_refused_connections() {
     let events = world.events_named("refused").len() - before;
     assert!(events <= 100, "{events} events for one thing");
 }
+
+#[test]
+fn another_configuration_grants_and_revokes_for_the_next_connections_of_a_running_stub() {
+    let mut world = World::new();
+    let id = world.active("example.com");
+    world.connect(id, 1, "extra.example", 8443);
+    assert_eq!(answer(&world, id, 1), Some(Err(ConnectError::NotGranted)));
+    let connect = vec!["extra.example:8443".to_owned()];
+    let more = DomainSettings { connect, ..DomainSettings::default() };
+    world.ua.configure(&configured("example.com", more));
+    world.connect(id, 2, "extra.example", 8443);
+    assert_eq!(answer(&world, id, 2), Some(Ok(())));
+    world.ua.configure(&configured("other.example", DomainSettings::default()));
+    world.connect(id, 3, "extra.example", 8443);
+    assert_eq!(answer(&world, id, 3), Some(Err(ConnectError::NotGranted)));
+    world.connect(id, 4, "node.example.com", 443);
+    assert_eq!(answer(&world, id, 4), Some(Ok(())), "what the descriptor asks for stays");
+}
