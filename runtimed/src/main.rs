@@ -6,13 +6,16 @@
 mod config;
 mod identity;
 mod limits;
+mod log;
 mod paths;
 mod shell;
 
 use clap::Parser;
-use config::{Config, LogLevel};
+use config::Config;
 use identity::Identity;
+use log::Log;
 use paths::Paths;
+use shell::{Passed, Source, Start};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,43 +65,32 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
+    if let (true, Some(file)) = (args.check_config, &args.config) {
+        // Wherever the daemon will live.
+        return Config::load(file, true).map(drop).map_err(Failure::config);
+    }
     let system = args.root.is_none() && nix::unistd::geteuid().is_root();
     let paths = Paths::choose(args.root, system, std::env::var_os)
         .map_err(|error| Failure::new(error.exit(), error))?;
     paths.check_root().map_err(|error| Failure::new(error.exit(), error))?;
-    let file = args.config.as_ref().unwrap_or(&paths.config);
-    let config = Config::load(file, args.config.is_some()).map_err(Failure::config)?;
+    let must_exist = args.config.is_some();
+    let file = args.config.unwrap_or_else(|| paths.config.clone());
+    let config = Config::load(&file, must_exist).map_err(Failure::config)?;
     if args.check_config {
         return Ok(());
     }
-    start_log(config.log_level)?;
+    let log = Log::start(config.log_level).map_err(Failure::config)?;
     for key in &config.without_effect {
         tracing::warn!(key, "this key has no effect in this version");
     }
+    let passed = Passed::take().map_err(Failure::config)?;
     paths.prepare().map_err(|error| Failure::new(error.exit(), error))?;
     let lock = paths.lock().map_err(|error| Failure::new(error.exit(), error))?;
     let identity = Identity::load_or_create(&paths.state).map_err(Failure::config)?;
     shell::confine_self();
-    let result = shell::run(config, &paths, &identity)
+    let start = Start { config, source: Source { file, must_exist, log }, passed };
+    let result = shell::run(start, &paths, &identity)
         .map_err(|error| Failure::new(protocol::exit::FAILED, error));
     drop(lock);
     result
-}
-
-fn start_log(level: LogLevel) -> Result<(), Failure> {
-    let directives = match std::env::var("RUNTIMED_LOG") {
-        Ok(directives) if !directives.is_empty() => directives,
-        _ => level.to_string(),
-    };
-    let filter = tracing_subscriber::EnvFilter::try_new(&directives)
-        .map_err(|error| Failure::config(format!("RUNTIMED_LOG is wrong: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        // Whoever read stderr may have gone; saying so on stderr would be the end of the daemon.
-        .log_internal_errors(false)
-        .init();
-    Ok(())
 }

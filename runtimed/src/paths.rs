@@ -1,8 +1,9 @@
-//! Where everything of one daemon is: under one folder (`--root`), at the system's places for root,
-//! at the user's (XDG) otherwise; and the checks that nobody else can put something there.
+//! Where everything of one daemon is: under one folder (`--root`), where its service manager says,
+//! at the system's places for root, at the user's (XDG) otherwise; and the checks that nobody else
+//! can put something there.
 
 use crate::limits::SOCKET_PATH_BYTES_MAX;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,6 +11,9 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+
+/// The system's configuration.
+const SYSTEM_CONFIG: &str = "/etc/runtimed/runtimed.toml";
 
 /// The places of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,9 +117,10 @@ impl Paths {
                     root: Some(root),
                 }
             }
+            None if variable("RUNTIME_DIRECTORY").is_some() => Self::of_service(&variable)?,
             None if system => Self {
                 root: None,
-                config: PathBuf::from("/etc/runtimed/runtimed.toml"),
+                config: PathBuf::from(SYSTEM_CONFIG),
                 run: PathBuf::from("/run/runtimed"),
                 state: PathBuf::from("/var/lib/runtimed"),
                 cache: PathBuf::from("/var/cache/runtimed"),
@@ -147,6 +152,28 @@ impl Paths {
             }
         }
         Ok(paths)
+    }
+
+    /// The folders that systemd made for a service (`RuntimeDirectory=` and so on), which it names
+    /// in the environment. For `DynamicUser=` a name is a link, into a place that only root writes.
+    fn of_service(variable: &impl Fn(&'static str) -> Option<OsString>) -> Result<Self, PathError> {
+        let folder = |name: &'static str| {
+            let folders = variable(name).ok_or(PathError::NoVariable(name))?;
+            let first = folders.as_bytes().split(|byte| *byte == b':').next().unwrap_or_default();
+            let path = PathBuf::from(OsStr::from_bytes(first));
+            Ok(fs::canonicalize(&path).unwrap_or(path))
+        };
+        let config = match folder("CONFIGURATION_DIRECTORY") {
+            Ok(folder) => folder.join("runtimed.toml"),
+            Err(_none) => PathBuf::from(SYSTEM_CONFIG),
+        };
+        Ok(Self {
+            root: None,
+            config,
+            run: folder("RUNTIME_DIRECTORY")?,
+            state: folder("STATE_DIRECTORY")?,
+            cache: folder("CACHE_DIRECTORY")?,
+        })
     }
 
     /// The operators' socket.
@@ -277,6 +304,31 @@ mod tests {
         assert_eq!(user.config, Path::new("/home/u/.config/runtimed/runtimed.toml"));
         let none = Paths::choose(None, false, |_| None);
         assert!(matches!(none, Err(PathError::NoVariable("XDG_RUNTIME_DIR"))));
+    }
+
+    #[test]
+    fn a_service_lives_where_its_manager_says() {
+        let temp = tempfile::tempdir().unwrap();
+        let real = temp.path().canonicalize().unwrap().join("private");
+        fs::create_dir(&real).unwrap();
+        let link = temp.path().join("state");
+        symlink(&real, &link).unwrap();
+        let service = |name: &'static str| {
+            Some(match name {
+                "RUNTIME_DIRECTORY" => OsString::from("/run/a:/run/b"),
+                "STATE_DIRECTORY" => link.clone().into_os_string(),
+                "CACHE_DIRECTORY" => OsString::from("/var/cache/a"),
+                _ => return None,
+            })
+        };
+        let paths = Paths::choose(None, false, service).unwrap();
+        assert_eq!((paths.run.as_path(), &paths.state), (Path::new("/run/a"), &real));
+        assert_eq!(paths.config, Path::new("/etc/runtimed/runtimed.toml"));
+        let partly = |name| (name == "RUNTIME_DIRECTORY").then(|| OsString::from("/run/a"));
+        let partly = Paths::choose(None, true, partly);
+        assert!(matches!(partly, Err(PathError::NoVariable("STATE_DIRECTORY"))));
+        let root = Paths::choose(Some(PathBuf::from("/srv/r")), false, service).unwrap();
+        assert_eq!(root.run, Path::new("/srv/r/run"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod hub;
 mod notify;
 mod peer;
 mod ready;
+mod reload;
 mod signals;
 mod sockets;
 mod spawn;
@@ -22,14 +23,18 @@ use crate::config::Config;
 use crate::identity::{Identity, random_bytes};
 use crate::limits::{KILLED_WITHIN, LAST_WORDS_WITHIN, STOP_WITHIN};
 use crate::paths::Paths;
+pub(crate) use reload::Source;
+pub(crate) use sockets::Passed;
+
 use clock::Clock;
 use hub::{Hub, Parts, Shared};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use peer::Gate;
 use protocol::sys::{adopt, set_cloexec};
+use reload::{Fixed, reload};
 use runtime_core::{Input, Settings};
-use signals::Signals;
+use signals::{Signals, Told};
 use sockets::Sockets;
 use spawn::{Image, Process, Spawner};
 use std::io;
@@ -37,6 +42,17 @@ use std::os::fd::{IntoRawFd as _, RawFd};
 use std::rc::Rc;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
+
+/// What the shell starts with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The configuration that was read.
+    pub(crate) config: Config,
+    /// From where, to read it again.
+    pub(crate) source: Source,
+    /// Sockets of the service manager.
+    pub(crate) passed: Passed,
+}
 
 /// Takes from this process what it will not need, before anything else is started: descriptors
 /// that it happened to inherit are kept from its children, its memory from debuggers, and no
@@ -78,7 +94,9 @@ fn raise_descriptors() -> nix::Result<()> {
 ///
 /// # Errors
 /// It cannot start.
-pub(crate) fn run(config: Config, paths: &Paths, identity: &Identity) -> io::Result<()> {
+pub(crate) fn run(start: Start, paths: &Paths, identity: &Identity) -> io::Result<()> {
+    let Start { config, source, passed } = start;
+    let fixed = Fixed::of(&config);
     let image = Image::load()?;
     // While this is the only thread.
     let first = Process::start(&image)?;
@@ -97,13 +115,19 @@ pub(crate) fn run(config: Config, paths: &Paths, identity: &Identity) -> io::Res
             ..config.settings
         };
         let gate = Gate::new(own.as_raw(), uid_base);
-        serve(Hub::new(Parts { settings, clock, gate, spawner }), paths).await
+        let hub = Hub::new(Parts { settings, clock, gate, spawner });
+        serve(hub, paths, passed, |hub| reload(hub, &source, &fixed)).await
     })
 }
 
-async fn serve(hub: Shared, paths: &Paths) -> io::Result<()> {
+async fn serve(
+    hub: Shared,
+    paths: &Paths,
+    passed: Passed,
+    reload: impl Fn(&Shared),
+) -> io::Result<()> {
     let mut signals = Signals::listen()?;
-    let sockets = Sockets::open(paths)?;
+    let sockets = Sockets::open(passed, paths)?;
     let (control, bus) = (Rc::new(sockets.control), Rc::new(sockets.bus));
     let weak = Rc::downgrade(&hub);
     let tasks = [
@@ -117,7 +141,9 @@ async fn serve(hub: Shared, paths: &Paths) -> io::Result<()> {
     let runtime = hub.borrow().runtime_url.clone();
     notify::ready(&runtime);
     tracing::info!(runtime, bus = %paths.bus_socket().display(), "ready");
-    signals.told_to_stop().await;
+    while signals.next().await == Told::Reload {
+        reload(&hub);
+    }
     notify::stopping();
     tracing::info!("stopping");
     let ended = Rc::clone(&hub.borrow().ended);

@@ -5,9 +5,11 @@ use super::apps::App;
 use super::clock::Clock;
 use super::code::Held;
 use super::control::Operator;
+use super::notify::Watchdog;
 use super::peer::Gate;
 use super::spawn::Spawner;
 use super::workers::Worker;
+use crate::config::Config;
 use protocol::limits::READ_BUFFER_BYTES;
 use runtime_core::{Core, Effect, Input, LinkId, SandboxId, Settings, StreamHandle, Time, Token};
 use std::cell::RefCell;
@@ -49,6 +51,7 @@ pub(super) struct Hub {
     effects: Vec<Effect>,
     deadline: Option<Time>,
     deadline_moved: Rc<Notify>,
+    watchdog: Watchdog,
     last_link: u32,
     last_token: u64,
 }
@@ -95,6 +98,7 @@ impl Hub {
                 effects: Vec::new(),
                 deadline: None,
                 deadline_moved: Rc::new(Notify::new()),
+                watchdog: Watchdog::from_environment(),
                 last_link: 0,
                 last_token: 0,
             })
@@ -171,6 +175,15 @@ impl Hub {
             self.deadline = deadline;
             self.deadline_moved.notify_one();
         }
+        self.watchdog.turned();
+    }
+
+    /// The configuration was read again.
+    pub(super) fn configure(&mut self, config: Config) {
+        self.heartbeat_ms = u32::try_from(config.settings.heartbeat_ms).unwrap_or(u32::MAX);
+        self.default_deadline_ms = config.settings.default_deadline_ms;
+        self.spawner.allow_open_files(config.open_files);
+        self.turn(Input::Configured { settings: Box::new(config.settings) });
     }
 
     fn flush(&mut self) {
@@ -189,13 +202,15 @@ fn stream_of(input: &Input<'_>) -> Option<StreamHandle> {
     }
 }
 
-/// Wakes the core when its next deadline comes.
+/// Wakes the core when its next deadline comes, and when the watchdog wants to see a turn of it.
 pub(super) async fn keep_time(hub: WeakHub) {
     loop {
         let Some(strong) = hub.upgrade() else { return };
         let (next, moved) = {
             let hub = strong.borrow();
-            (hub.deadline.map(|time| hub.clock.instant(time)), Rc::clone(&hub.deadline_moved))
+            let deadline = hub.deadline.map(|time| hub.clock.instant(time));
+            let next = deadline.into_iter().chain(hub.watchdog.due()).min();
+            (next, Rc::clone(&hub.deadline_moved))
         };
         drop(strong);
         let timer = async {

@@ -1,4 +1,5 @@
-//! The signals that tell the daemon to stop, read from a descriptor.
+//! The signals that tell the daemon to stop or to read its configuration again, read from a
+//! descriptor.
 //!
 //! Not by tokio's own feature for it: one workspace build would switch that on in the worker, too,
 //! whose event loop would then ask for a socket that no jail gives.
@@ -11,6 +12,15 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// What the daemon is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
 
 /// The signals that the daemon listens to; from its making on they do nothing else.
 #[derive(Debug)]
@@ -38,17 +48,18 @@ impl Signals {
 
     /// Waits for SIGTERM or SIGINT.
     pub(super) async fn told_to_stop(&mut self) {
+        while self.next().await != Told::Stop {}
+    }
+
+    /// Waits for the next signal.
+    pub(super) async fn next(&mut self) -> Told {
         loop {
             let Ok(mut ready) = self.ready.readable().await else {
                 return std::future::pending().await;
             };
             match self.source.read_signal() {
-                Ok(Some(info)) if info.ssi_signo == u32::from(HANGUP) => {
-                    tracing::warn!(
-                        "SIGHUP: this version does not reload; restart to apply changes"
-                    );
-                }
-                Ok(Some(_)) => return,
+                Ok(Some(info)) if info.ssi_signo == u32::from(HANGUP) => return Told::Reload,
+                Ok(Some(_)) => return Told::Stop,
                 Ok(None) => ready.clear_ready(),
                 Err(Errno::EINTR) => {}
                 Err(error) => {

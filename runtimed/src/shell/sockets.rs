@@ -1,4 +1,9 @@
-//! The named sockets: made, opened to their group, and accepted from.
+//! The named sockets: passed by the service manager or made and opened to their group, and accepted
+//! from.
+
+mod passed;
+
+pub(crate) use passed::Passed;
 
 use super::apps;
 use super::control;
@@ -28,12 +33,17 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens them. Whoever left a socket here is dead: this daemon holds the lock.
+    /// Opens those that were not passed. Whoever left a socket here is dead: this daemon holds the
+    /// lock.
     ///
     /// # Errors
     /// One cannot be made.
-    pub(super) fn open(paths: &Paths) -> io::Result<Self> {
-        Ok(Self { control: listen(&paths.control_socket())?, bus: listen(&paths.bus_socket())? })
+    pub(super) fn open(mut passed: Passed, paths: &Paths) -> io::Result<Self> {
+        let made = |passed: Option<Listener>, path: &Path| passed.map_or_else(|| listen(path), Ok);
+        Ok(Self {
+            control: made(passed.control()?, &paths.control_socket())?,
+            bus: made(passed.bus()?, &paths.bus_socket())?,
+        })
     }
 }
 

@@ -155,6 +155,11 @@ impl Spawner {
         }
     }
 
+    /// Descriptors of the workers that are born from now on.
+    pub(super) const fn allow_open_files(&mut self, open_files: u32) {
+        self.open_files = open_files;
+    }
+
     fn mark_killed(&mut self, sandbox: SandboxId) -> bool {
         self.wanted.get_mut(&sandbox).map(|wanted| wanted.killed = true).is_some()
     }
