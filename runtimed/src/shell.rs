@@ -191,8 +191,14 @@ async fn end(hub: &Shared) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
+    // A service manager that finds a process after ours waits for it in vain.
+    let spawner_gone = async {
+        while !hub.borrow_mut().spawner.has_ended() {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    };
     let _late = tokio::join!(
-        tokio::time::timeout(KILLED_WITHIN, workers_gone),
+        tokio::time::timeout(KILLED_WITHIN, async { tokio::join!(workers_gone, spawner_gone) }),
         tokio::time::timeout(LAST_WORDS_WITHIN, apps_served),
     );
 }

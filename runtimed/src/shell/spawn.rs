@@ -172,6 +172,11 @@ impl Spawner {
             tracing::debug!(%error, "the spawner was not killed");
         }
     }
+
+    /// Whether no spawner runs; its remains are taken away.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.running.as_mut().is_none_or(|running| !matches!(running.child.try_wait(), Ok(None)))
+    }
 }
 
 impl Running {
@@ -308,7 +313,11 @@ impl Hub {
         if let Some(mut running) = self.spawner.running.take() {
             // It closed its link: it is dead or of no use.
             let ended = running.child.kill().and_then(|()| running.child.wait());
-            tracing::warn!(?ended, "the spawner ended");
+            if self.stopped {
+                tracing::debug!(?ended, "the spawner ended");
+            } else {
+                tracing::warn!(?ended, "the spawner ended");
+            }
         }
         let wanted: Vec<_> = self.spawner.wanted.keys().copied().collect();
         for sandbox in wanted {
