@@ -4,11 +4,13 @@
 
 mod body;
 mod json;
+mod received;
 #[cfg(test)]
 mod tests;
 
 pub use body::{BodyFacts, body_facts, facts_of_parsed};
 pub use json::{Head, Incoming, MessageError, Receivers, salvage_id, write_json};
+pub use received::received;
 
 use std::fmt;
 

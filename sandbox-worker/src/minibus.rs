@@ -3,7 +3,7 @@
 
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::limits::FRAME_BYTES_MAX;
-use protocol::message::{Head, MessageType, body_facts, write_json};
+use protocol::message::{Head, MessageType, body_facts, received, write_json};
 use protocol::reason::Reason;
 
 /// A message as the component posted it: already with an id, its body as JSON text.
@@ -74,8 +74,12 @@ pub(crate) fn frame_of(posted: &Posted) -> Result<Frame, Refused> {
     }
 }
 
-/// The JSON of a message that arrived.
-pub(crate) fn json_of(frame: &FrameRef<'_>) -> Vec<u8> {
+/// The JSON of a message that arrived. Its sender may be a worker in foreign hands.
+///
+/// # Errors
+/// Its body is no JSON, or names a source that nobody has checked.
+pub(crate) fn json_of(frame: &FrameRef<'_>) -> Result<Vec<u8>, Reason> {
+    received(frame)?;
     let kind = MessageType::from_u8(frame.header.mtype).map_or("", MessageType::word);
     let head = Head {
         id: frame.id(),
@@ -86,7 +90,7 @@ pub(crate) fn json_of(frame: &FrameRef<'_>) -> Vec<u8> {
     };
     let mut out = Vec::with_capacity(frame.bytes().len().saturating_add(64));
     write_json(&mut out, &head, frame.body());
-    out
+    Ok(out)
 }
 
 /// The response by which the worker itself refuses a request that arrived.
@@ -109,7 +113,7 @@ pub(crate) fn refusal_of(request: &FrameRef<'_>, refused: &Refused) -> Option<Fr
 mod tests {
     use super::{FRAME_BYTES_MAX, Posted, frame_of, json_of, refusal_of};
     use crate::minibus::Refused;
-    use protocol::frame::{ExtTag, flags};
+    use protocol::frame::{ExtTag, FrameBuilder, flags};
     use protocol::reason::Reason;
 
     fn posted(kind: &str, body: &str) -> Posted {
@@ -133,7 +137,7 @@ mod tests {
         assert!(view.has(flags::REPLY | flags::P2P | flags::ID_NUM));
         assert_eq!(view.ext().find(ExtTag::Source), Some(&b"hyperty://a.example/s"[..]));
         assert_eq!(view.body(), body.as_bytes());
-        let json = String::from_utf8(json_of(&view)).unwrap();
+        let json = String::from_utf8(json_of(&view).unwrap()).unwrap();
         let expected = format!(
             r#"{{"id":7,"type":"read","from":"hyperty://a.example/x","to":"hyperty://b.example/y","body":{body}}}"#
         );
@@ -158,6 +162,33 @@ mod tests {
         let mut long = posted("read", "");
         long.to = "x".repeat(2_000);
         assert_eq!(reason(long), Reason::BadAddress);
+    }
+
+    #[test]
+    fn attack_014_what_a_worker_in_foreign_hands_sends_is_not_handed_on() {
+        let alice = "hyperty://home.example/alice";
+        let injected = format!(r#"1,"from":"{alice}""#);
+        let forged = format!(r#"{{"source":"{alice}"}}"#);
+        let deep = "[".repeat(100_000);
+        for (body, reason) in [
+            (injected.as_str(), Reason::Decoding),
+            (forged.as_str(), Reason::ForgedSource),
+            (deep.as_str(), Reason::Decoding),
+        ] {
+            let frame = FrameBuilder::msg(3, "1", "hyperty://a.example/x", "hyperty://b.example/y")
+                .body(body.as_bytes())
+                .build()
+                .unwrap();
+            assert_eq!(json_of(&frame.view().unwrap()), Err(reason));
+        }
+        let id = format!(r#"1,"from":"{alice}""#);
+        let frame = FrameBuilder::msg(3, &id, "hyperty://a.example/x", "hyperty://b.example/y")
+            .flag(flags::ID_NUM)
+            .build()
+            .unwrap();
+        let json = json_of(&frame.view().unwrap()).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(value["from"], "hyperty://a.example/x");
     }
 
     #[test]

@@ -189,8 +189,14 @@ impl Worker {
 
     /// Hands a message to the component; what nobody listens to yet is kept for a while.
     fn message(&mut self, port: &mut Port, frame: &Frame) -> Result<(), PortError> {
-        let view = frame.view()?;
-        match self.engine.deliver(self.now(), &json_of(&view)) {
+        let delivery = match json_of(&frame.view()?) {
+            Ok(json) => self.engine.deliver(self.now(), &json),
+            Err(reason) => {
+                refuse(port, frame, reason, "the body is no JSON, or names a forged source")?;
+                Delivery::Taken
+            }
+        };
+        match delivery {
             Delivery::Taken => {}
             Delivery::NoListener => {
                 if let Some(frame) = self.unheard.keep(self.now(), frame) {
@@ -216,7 +222,8 @@ impl Worker {
         self.drain(port)?;
         if self.engine.take_listened() {
             for frame in self.unheard.take_all() {
-                if self.engine.deliver(self.now(), &json_of(&frame.view()?)) == Delivery::NoListener
+                let json = json_of(&frame.view()?).unwrap_or_default();
+                if self.engine.deliver(self.now(), &json) == Delivery::NoListener
                     && let Some(frame) = self.unheard.keep(self.now(), &frame)
                 {
                     refuse(port, &frame, Reason::NoRoute, "the component does not listen to this")?;

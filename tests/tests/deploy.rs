@@ -123,7 +123,8 @@ fn every_request_has_one_answer_while_the_stub_is_killed_under_traffic() {
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     assert_eq!(alice.call("read", REMOTE, &json!({}))["body"]["code"], 200);
     for _ in 0..4 {
-        let ids: Vec<u64> = (0..200).map(|n| alice.ask("read", REMOTE, &json!({"n": n}))).collect();
+        // No more than one sender may have parked, in case the stub dies before it took any.
+        let ids: Vec<u64> = (0..128).map(|n| alice.ask("read", REMOTE, &json!({"n": n}))).collect();
         assert!(daemon.ctl(&["kill", "example.com"]).status.success());
         let mut open: std::collections::BTreeSet<u64> = ids.into_iter().collect();
         while !open.is_empty() {

@@ -222,7 +222,8 @@ pub(super) fn check_depth(text: &str) -> Result<(), MessageError> {
 /// escapes.
 pub fn write_json(out: &mut Vec<u8>, head: &Head<'_>, body: &[u8]) {
     out.extend_from_slice(b"{\"id\":");
-    if head.id_is_number {
+    // A worker in foreign hands may call anything a number; it would be more than an id here.
+    if head.id_is_number && is_whole_number(head.id) {
         out.extend_from_slice(head.id.as_bytes());
     } else {
         write_text(out, head.id);
@@ -235,12 +236,26 @@ pub fn write_json(out: &mut Vec<u8>, head: &Head<'_>, body: &[u8]) {
     }
     if !body.is_empty() {
         out.extend_from_slice(b",\"body\":");
+        let start = out.len();
+        out.extend_from_slice(body);
         // A line end can only be white space there: inside of a text JSON has it escaped.
-        out.extend(
-            body.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }),
-        );
+        let mut rest = out.get_mut(start..).unwrap_or_default();
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+            let Some((end, after)) = rest.get_mut(at..).and_then(<[u8]>::split_first_mut) else {
+                break;
+            };
+            *end = b' ';
+            rest = after;
+        }
     }
     out.push(b'}');
+}
+
+/// Whether it is written without quotes: a whole number without leading zeros.
+fn is_whole_number(id: &str) -> bool {
+    let digits = id.strip_prefix('-').unwrap_or(id);
+    let leading_zero = digits.len() > 1 && digits.starts_with('0');
+    !digits.is_empty() && !leading_zero && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn write_text(out: &mut Vec<u8>, text: &str) {

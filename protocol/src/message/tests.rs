@@ -239,6 +239,25 @@ fn a_message_is_written_on_one_line() {
     assert_eq!(parse(&text).unwrap().body, Some("{\"a\":  [1, 2],\"b\":\"x\\ny\"}"));
 }
 
+#[test]
+fn attack_014_only_whole_numbers_are_written_without_quotes() {
+    let shown = |id: &str| {
+        let head = Head { id, id_is_number: true, kind: "read", from: "a://b.c", to: "d://e.f" };
+        let mut out = Vec::new();
+        write_json(&mut out, &head, b"");
+        String::from_utf8(out).unwrap()
+    };
+    for id in ["7", "-7", "0"] {
+        assert!(shown(id).starts_with(&format!("{{\"id\":{id},")), "{id}");
+    }
+    for id in ["07", "", "-", "1e3", "1,\"from\":\"hyperty://home.example/alice\"", "1}{"] {
+        let text = shown(id);
+        let message = parse(&text).unwrap();
+        assert!(!message.id_is_number, "{text}");
+        assert_eq!(message.from.as_deref(), Some("a://b.c"), "{text}");
+    }
+}
+
 /// Beginnings of bodies.
 const VALUES: &[&str] =
     &["{}", "1", "[]", "\"x\"", "null", "{\"a\":\n1}", "{\"p2p\":true}", "[\n1,\r\n2]"];

@@ -88,18 +88,24 @@ impl App {
 impl Hub {
     /// Hands a message frame to an application.
     pub(super) fn push_to_app(&mut self, link: LinkId, frame: Frame) {
-        let origin = frame.view().map_or(0, |view| view.header.origin);
-        let checked = u32::try_from(origin).is_ok_and(|id| self.apps.contains_key(&LinkId(id)));
+        let origin = frame.view().ok().and_then(|view| u32::try_from(view.header.origin).ok());
+        let origin = origin.map(LinkId);
+        // What an application said was checked when it came in.
+        let checked = origin.is_some_and(|link| self.apps.contains_key(&link));
         let Some(app) = self.apps.get_mut(&link) else {
             tracing::error!(link = link.0, "the core speaks to a link that is gone");
             return;
         };
+        let (frame, withheld) = if checked { (frame, None) } else { edge::admitted(frame) };
         let given = edge::given_id(app, &frame);
-        if !app.out.push(frame, given, checked) {
+        if !app.out.push(frame, given) {
             tracing::warn!(link = link.0, "an application is too slow and is cut off");
             app.close();
         }
         app.work.notify_one();
+        if let (Some(reason), Some(link)) = (withheld, origin) {
+            self.later(Input::EdgeRefused { link, reason });
+        }
     }
 
     /// The core lets an application in.

@@ -57,9 +57,13 @@ impl Bench {
         loop {
             self.engine.tick(self.now);
             self.drain();
-            let Some(out) = self.others.pop() else {
+            // What it did to its connections meanwhile stays for the test.
+            let step =
+                |out: &Out| matches!(out, Out::Loaded | Out::Activated { .. } | Out::Failed { .. });
+            let Some(at) = self.others.iter().position(step) else {
                 return Err("neither loaded nor failed".to_owned());
             };
+            let out = self.others.remove(at);
             match out {
                 Out::Loaded => {
                     let setup = self.setup.clone();
@@ -93,7 +97,7 @@ impl Bench {
             match out {
                 Out::Post(frame) => {
                     let json = crate::minibus::json_of(&frame.view().unwrap());
-                    self.posts.push(serde_json::from_slice(&json).unwrap());
+                    self.posts.push(serde_json::from_slice(&json.unwrap()).unwrap());
                 }
                 Out::Log { text, .. } => self.logs.push(text),
                 Out::Dial(attempt) => self.dials.push(attempt),

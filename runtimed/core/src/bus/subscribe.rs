@@ -86,6 +86,8 @@ struct Publication<'a> {
     id: &'a str,
     id_num: bool,
     body: &'a [u8],
+    /// What its edge read of its source, and was checked.
+    sources: &'a [&'a [u8]],
     origin: u32,
 }
 
@@ -103,6 +105,8 @@ impl Core {
         });
         // A status is published by the registry, with what it made of it.
         if !known {
+            let said = view.ext().flatten().filter(|ext| ext.tag == ExtTag::Source);
+            let sources: Vec<&[u8]> = said.map(|ext| ext.value).collect();
             self.fan_out(&Publication {
                 resource: view.to(),
                 from: view.from(),
@@ -110,6 +114,7 @@ impl Core {
                 id: view.id(),
                 id_num: view.has(flags::ID_NUM),
                 body: view.body(),
+                sources: &sources,
                 origin: origin_of(facts.by),
             });
         }
@@ -128,6 +133,7 @@ impl Core {
             id: &id,
             id_num: true,
             body: body.as_bytes(),
+            sources: &[],
             origin: super::egress::BY_RUNTIME,
         });
     }
@@ -166,6 +172,9 @@ impl Core {
         )
         .flag_if(flags::ID_NUM, publication.id_num)
         .body(publication.body);
+        for source in publication.sources {
+            builder = builder.ext(ExtTag::Source, source);
+        }
         if lagged > 0 {
             builder = builder.flag(flags::LAGGED).ext(ExtTag::Lagged, &lagged.to_le_bytes());
         }
@@ -196,8 +205,13 @@ impl Core {
         };
         let resources = resources_of(body)?;
         for resource in &resources {
-            let here = resource.as_str().ends_with(STATUS)
-                && self.bus.names.owner_at_or_above(resource.as_str()).is_some();
+            let owner = self.bus.names.owner_at_or_above(resource.as_str());
+            // Who is connected here is nothing that a stub is to know, for itself or for others.
+            if join && self.bus.is_worker(by) && owner != Some(by) {
+                let text = "a stub subscribes to nothing but its own";
+                return Err(Refusal::new(Reason::Policy, text));
+            }
+            let here = resource.as_str().ends_with(STATUS) && owner.is_some();
             if join && !here {
                 let text = "only <address>/status of what is connected here can be subscribed to";
                 return Err(Refusal::new(Reason::NotImplemented, text));

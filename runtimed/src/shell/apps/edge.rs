@@ -5,13 +5,14 @@ use super::outbox::GivenId;
 use super::{App, Stage};
 use crate::shell::hub::Hub;
 use protocol::address::{Address, AddressError};
-use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
+use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, flags};
 use protocol::limits::{
     ADDRESS_BYTES_MAX, DEADLINE_MAX_MS, FAN_OUT_MAX, FRAME_HELD_BYTES_MAX, JSON_DEPTH_MAX,
     LINE_BYTES_MAX,
 };
 use protocol::message::{
-    BodyFacts, Head, Incoming, MessageError, MessageType, facts_of_parsed, salvage_id, write_json,
+    BodyFacts, Head, Incoming, MessageError, MessageType, facts_of_parsed, received, salvage_id,
+    write_json,
 };
 use protocol::reason::Reason;
 use runtime_core::{Input, LinkId};
@@ -291,69 +292,54 @@ pub(super) fn given_id(app: &mut App, frame: &Frame) -> Option<GivenId> {
     app.aliases.remove(view.id())
 }
 
-/// Writes a frame as a line. What a compromised worker calls a body could hold more lines, so a
-/// body that is not exactly one JSON value is not passed on.
-///
-/// A body that was `checked` when it came in by this edge is not checked again.
-pub(super) fn write_frame(
-    out: &mut Vec<u8>,
-    frame: &Frame,
-    given: Option<&GivenId>,
-    checked: bool,
-) {
+/// The frame that an application gets, and why its body was withheld if it was: what a worker in
+/// foreign hands calls a body could hold more lines, or name somebody whom nobody has checked. A
+/// body that came in by this edge needs no such look.
+pub(super) fn admitted(frame: Frame) -> (Frame, Option<Reason>) {
+    let judged = frame.view().map(|view| received(&view));
+    match judged {
+        Ok(Err(reason)) => match withheld(&frame, reason) {
+            Some(other) => (other, Some(reason)),
+            None => (frame, Some(reason)),
+        },
+        Ok(Ok(())) | Err(_) => (frame, None),
+    }
+}
+
+/// The same message with the refusal of its body in its place.
+fn withheld(frame: &Frame, reason: Reason) -> Option<Frame> {
+    let view = frame.view().ok()?;
+    let desc = match reason {
+        Reason::ForgedSource => "the body names a source that its sender may not speak for",
+        _ => "the sender's body was no JSON",
+    };
+    let body = json!({"code": reason.code(), "desc": desc, "reason": reason.token()}).to_string();
+    FrameBuilder::msg(view.header.mtype, view.id(), view.from(), view.to())
+        .flag(view.header.flags)
+        .code(view.header.code)
+        .body(body.as_bytes())
+        .build()
+        .ok()
+}
+
+/// Writes a frame, which was [`admitted`], as a line.
+pub(super) fn write_frame(out: &mut Vec<u8>, frame: &Frame, given: Option<&GivenId>) {
     let Ok(view) = frame.view() else { return };
     let kind = MessageType::from_u8(view.header.mtype);
-    let (id, number) = match given {
+    let (id, id_is_number) = match given {
         Some(given) => (given.text.as_str(), given.number),
         None if view.id().is_empty() => ("0", true),
         None => (view.id(), view.has(flags::ID_NUM)),
     };
-    let head = Head {
-        id,
-        id_is_number: number && is_number(id),
-        kind: kind.map_or("event", MessageType::word),
-        from: view.from(),
-        to: view.to(),
-    };
-    let start = out.len();
-    if let Some(body) = if checked { Some(view.body()) } else { body_of(&view) } {
-        write_json(out, &head, body);
-    } else {
-        let (code, reason) = (Reason::Decoding.code(), Reason::Decoding.token());
-        let desc = "the sender's body was no JSON";
-        let body = json!({"code": code, "desc": desc, "reason": reason}).to_string();
-        write_json(out, &head, body.as_bytes());
-    }
-    // A line end between the tokens of a body means nothing there, and would end the line here.
-    let mut rest = out.get_mut(start..).unwrap_or_default();
-    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
-        let Some((end, after)) = rest.get_mut(at..).and_then(<[u8]>::split_first_mut) else {
-            break;
-        };
-        *end = b' ';
-        rest = after;
-    }
+    let kind = kind.map_or("event", MessageType::word);
+    let head = Head { id, id_is_number, kind, from: view.from(), to: view.to() };
+    write_json(out, &head, view.body());
     out.push(b'\n');
-}
-
-fn is_number(id: &str) -> bool {
-    let digits = id.strip_prefix('-').unwrap_or(id);
-    let leading_zero = digits.len() > 1 && digits.starts_with('0');
-    !digits.is_empty() && !leading_zero && digits.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-fn body_of<'a>(view: &FrameRef<'a>) -> Option<&'a [u8]> {
-    let body = view.body();
-    if body.is_empty() {
-        return Some(body);
-    }
-    let text = std::str::from_utf8(body).ok()?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text).ok().map(|_value| body)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Edge, Hello, is_number, write_frame};
+    use super::{Edge, Hello, admitted, write_frame};
     use protocol::frame::{ExtTag, Frame, FrameBuilder, flags};
     use protocol::message::Incoming;
     use protocol::reason::Reason;
@@ -371,7 +357,7 @@ mod tests {
 
     fn line(frame: &Frame) -> String {
         let mut out = Vec::new();
-        write_frame(&mut out, frame, None, false);
+        write_frame(&mut out, &admitted(frame.clone()).0, None);
         String::from_utf8(out).unwrap()
     }
 
@@ -430,18 +416,19 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_numbers_are_written_as_such() {
-        for (id, number) in [
-            ("7", true),
-            ("-7", true),
-            ("0", true),
-            ("07", false),
-            ("", false),
-            ("-", false),
-            ("1e3", false),
-        ] {
-            assert_eq!(is_number(id), number, "{id}");
-        }
+    fn attack_014_a_source_that_nobody_checked_does_not_reach_an_application() {
+        let body = format!(r#"{{"source":"{FROM}","value":1}}"#);
+        let said = |frame: FrameBuilder<'_>| {
+            let (frame, withheld) = admitted(frame.build().unwrap());
+            (line(&frame), withheld)
+        };
+        let frame = || FrameBuilder::msg(3, "1", "a://b.c/d", "a://b.c/e").body(body.as_bytes());
+        let (shown, withheld) = said(frame());
+        assert_eq!(withheld, Some(Reason::ForgedSource));
+        assert!(!shown.contains("alice") && shown.contains("forged-source"), "{shown}");
+        let (shown, withheld) = said(frame().ext(ExtTag::Source, FROM.as_bytes()));
+        assert_eq!(withheld, None);
+        assert!(shown.contains("alice"), "{shown}");
     }
 
     #[test]

@@ -17,9 +17,8 @@ pub(super) struct GivenId {
 
 #[derive(Debug)]
 enum Item {
-    /// With the id to write instead of its own, if another, and whether its body came in by the
-    /// applications' edge, which checked it.
-    Frame(Frame, Option<GivenId>, bool),
+    /// With the id to write instead of its own, if another.
+    Frame(Frame, Option<GivenId>),
     Line(Vec<u8>),
 }
 
@@ -37,9 +36,9 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Queues a frame; false if it is one too many. It is kept all the same, so that it comes
     /// back with what was not sent.
-    pub(super) fn push(&mut self, frame: Frame, id: Option<GivenId>, checked: bool) -> bool {
+    pub(super) fn push(&mut self, frame: Frame, id: Option<GivenId>) -> bool {
         self.queued_bytes = self.queued_bytes.saturating_add(frame.bytes().len());
-        self.queue.push_back(Item::Frame(frame, id, checked));
+        self.queue.push_back(Item::Frame(frame, id));
         self.queued_bytes <= APP_QUEUE_BYTES_MAX
     }
 
@@ -65,9 +64,9 @@ impl Outbox {
                     self.queued_bytes = self.queued_bytes.saturating_sub(line.len());
                     piece.extend_from_slice(&line);
                 }
-                Some(Item::Frame(frame, id, checked)) => {
+                Some(Item::Frame(frame, id)) => {
                     self.queued_bytes = self.queued_bytes.saturating_sub(frame.bytes().len());
-                    write_frame(&mut piece, &frame, id.as_ref(), checked);
+                    write_frame(&mut piece, &frame, id.as_ref());
                     self.writing.push_back((piece.len(), frame));
                 }
                 None => break,
@@ -101,7 +100,7 @@ impl Outbox {
     /// Frames that were not taken to their end, in order.
     pub(super) fn unsent(self) -> Vec<Frame> {
         let queued = self.queue.into_iter().filter_map(|item| match item {
-            Item::Frame(frame, ..) => Some(frame),
+            Item::Frame(frame, _) => Some(frame),
             Item::Line(_) => None,
         });
         self.writing.into_iter().map(|(_, frame)| frame).chain(queued).collect()
@@ -121,14 +120,14 @@ mod tests {
     fn a_frame_counts_when_its_last_byte_is_taken() {
         let mut out = Outbox::default();
         out.push_line(b"{}\n".to_vec());
-        assert!(out.push(frame("1"), None, false) && out.push(frame("2"), None, false));
+        assert!(out.push(frame("1"), None) && out.push(frame("2"), None));
         let piece = out.piece().unwrap();
         assert_eq!(piece.split(|byte| *byte == b'\n').count(), 3 + 1);
         let one = (piece.len() - 3) / 2;
         assert_eq!(out.wrote(3 + one - 1).0, 0);
         let len = u64::try_from(frame("1").bytes().len()).unwrap();
         assert_eq!(out.wrote(1), (1, len));
-        assert!(out.push(frame("3"), None, false));
+        assert!(out.push(frame("3"), None));
         let left: Vec<_> = out.unsent().iter().map(|f| f.view().unwrap().id().to_owned()).collect();
         assert_eq!(left, ["2", "3"]);
     }
