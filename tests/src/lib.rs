@@ -6,6 +6,8 @@
 pub mod app;
 pub mod catalogue;
 pub mod domain;
+pub mod evil;
+pub mod trap;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

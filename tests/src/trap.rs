@@ -1,0 +1,34 @@
+//! A port that nobody may ever connect to, and what would show that somebody did.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+/// A listener on loopback that counts who comes.
+#[derive(Debug)]
+pub struct Trap {
+    listener: TcpListener,
+}
+
+impl Trap {
+    /// On a free port of 127.0.0.1.
+    pub fn set() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a listener that does not block");
+        Self { listener }
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.local_addr().expect("an address")
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.addr().port()
+    }
+
+    /// Whoever connected since this was last asked. The kernel completes connections by itself, so
+    /// that none is missed.
+    pub fn visits(&self) -> usize {
+        std::iter::from_fn(|| self.listener.accept().ok()).count()
+    }
+}
