@@ -92,7 +92,8 @@ pub struct ProofReport {
     pub failures: Vec<String>,
 }
 
-/// Daemon to spawner. Descriptors: link end of the worker, log pipe.
+/// Daemon to spawner. Descriptors: link end of the worker, log pipe, and with `cgroup` the
+/// directory of the cgroup (version 2) that the process is born into.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct SpawnRequest {
     /// Never reused while the daemon lives.
@@ -103,6 +104,11 @@ pub struct SpawnRequest {
     pub uid: Option<u32>,
     /// `RLIMIT_NOFILE`.
     pub open_files: u32,
+    /// `RLIMIT_NPROC` of a host uid of its own.
+    pub processes: u32,
+    /// Whether it is born into a cgroup of its own. Where the kernel refuses that, it is born
+    /// outside; the daemon looks.
+    pub cgroup: bool,
 }
 
 /// Spawner to daemon. Descriptor: pidfd; on failure, too, if the process was born (it is the
@@ -396,9 +402,16 @@ mod tests {
 
     #[test]
     fn a_spawn_request_is_these_bytes() {
-        let request = SpawnRequest { sandbox: 7, role: Role::Stub, uid: None, open_files: 128 };
+        let request = SpawnRequest {
+            sandbox: 7,
+            role: Role::Stub,
+            uid: None,
+            open_files: 128,
+            processes: 8,
+            cgroup: true,
+        };
         let bytes = request.encode().unwrap();
-        assert_eq!(bytes, [7, 3, 0, 128]);
+        assert_eq!(bytes, [7, 3, 0, 128, 8, 1]);
         assert_eq!(SpawnRequest::decode(&bytes).unwrap(), request);
     }
 

@@ -37,6 +37,8 @@ mod mirror {
         pub(super) role: Role,
         pub(super) uid: Option<u32>,
         pub(super) open_files: u32,
+        pub(super) processes: u32,
+        pub(super) cgroup: bool,
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
@@ -321,11 +323,13 @@ proptest! {
 
     #[test]
     fn what_the_spawner_hears_and_says_is_the_same_bytes_in_both(
-        sandbox in any::<u32>(), uid in any::<Option<u32>>(), open_files in any::<u32>(),
-        pid in any::<i32>(), namespaces in any::<bool>(), text in text(),
+        sandbox in any::<u32>(), uid in any::<Option<u32>>(), pid in any::<i32>(),
+        (open_files, processes) in any::<(u32, u32)>(), (namespaces, cgroup) in any::<(bool, bool)>(),
+        text in text(),
     ) {
         for role in [ctl::Role::Spawner, ctl::Role::Net, ctl::Role::Fetch, ctl::Role::Stub] {
-            let request = ctl::SpawnRequest { sandbox, role, uid, open_files };
+            let request =
+                ctl::SpawnRequest { sandbox, role, uid, open_files, processes, cgroup };
             same!(mirror::SpawnRequest, request.encode().unwrap());
         }
         let spawned = ctl::SpawnReply::Spawned { sandbox, pid, namespaces };

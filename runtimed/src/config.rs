@@ -2,7 +2,8 @@
 
 mod value;
 
-use crate::limits::{CA_BYTES_MAX, CONFIG_BYTES_MAX};
+use crate::limits::{CA_BYTES_MAX, CONFIG_BYTES_MAX, SANDBOX_BESIDE_HEAP_BYTES};
+use crate::shell::Bounds;
 use protocol::ctl::Level;
 use protocol::limits::DEADLINE_MAX_MS;
 use runtime_core::{DomainSettings, Settings};
@@ -12,15 +13,15 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use value::{Bytes, Catalogue, Domain, HostPort, Millis, Origin};
+use value::{Bytes, Catalogue, Domain, HostPort, Millis, Origin, Percent};
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     /// What the core needs of it; identity and clock are not filled in yet.
     pub(crate) settings: Settings,
-    /// Descriptors in one sandbox.
-    pub(crate) open_files: u32,
+    /// What one sandbox may use.
+    pub(crate) bounds: Bounds,
     /// A root daemon runs sandbox N as this and N.
     pub(crate) uid_base: u32,
     /// How much is logged.
@@ -134,8 +135,8 @@ enum Integrity {
 struct SandboxTable {
     minimum: Option<Minimum>,
     memory: Option<Bytes>,
-    cpu: Option<String>,
-    pids: Option<u32>,
+    cpu: Option<Percent>,
+    pids: Option<Spanned<u32>>,
     open_files: Option<Spanned<u32>>,
     start_timeout: Option<Millis>,
     pool: Option<u32>,
@@ -214,12 +215,16 @@ impl Config {
             settings.domains.insert(domain.0, table.check(&place)?);
         }
         let open_files = bounded(&place, file.sandbox.open_files.as_ref(), (128, 32, 4_096))?;
+        let processes = bounded(&place, file.sandbox.pids.as_ref(), (8, 1, 1_024))?;
+        let cpu_percent = file.sandbox.cpu.map(|cpu| cpu.0);
         let uid_base =
             bounded(&place, file.sandbox.uid_base.as_ref(), (524_288, 65_536, u32::MAX / 2))?;
         file.sandbox.apply(&mut settings);
         file.supervision.apply(&mut settings);
         file.delivery.apply(&place, &mut settings)?;
-        Ok(Self { settings, open_files, uid_base, log_level: file.log.level, without_effect })
+        let memory_bytes = settings.memory_bytes.saturating_add(SANDBOX_BESIDE_HEAP_BYTES);
+        let bounds = Bounds { open_files, processes, memory_bytes, cpu_percent };
+        Ok(Self { settings, bounds, uid_base, log_level: file.log.level, without_effect })
     }
 }
 
@@ -260,12 +265,6 @@ impl DomainTable {
 impl SandboxTable {
     fn without_effect(&self) -> Vec<&'static str> {
         let mut keys = Vec::new();
-        if self.cpu.is_some() {
-            keys.push("sandbox.cpu");
-        }
-        if self.pids.is_some() {
-            keys.push("sandbox.pids");
-        }
         if self.pool.is_some_and(|pool| pool > 0) {
             keys.push("sandbox.pool");
         }

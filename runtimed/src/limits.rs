@@ -48,3 +48,17 @@ pub(crate) const END_AFTER_LINK: Duration = Duration::from_secs(1);
 pub(crate) const KILLED_WITHIN: Duration = Duration::from_millis(500);
 /// Time in which a worker that is no longer wanted must be born, to be killed.
 pub(crate) const BORN_WITHIN: Duration = Duration::from_secs(1);
+/// Bytes that a sandbox may use beside the heap of its engine: all buffers of the worker at their
+/// bounds (sockets 16 MiB, bodies and posts 8 MiB each, windows of the link 4 MiB each, code), so
+/// that only what breaks them is killed.
+pub(crate) const SANDBOX_BESIDE_HEAP_BYTES: u64 = 48 * 1_048_576;
+/// Microseconds of the period in which a sandbox has its share of a processor.
+pub(crate) const CGROUP_PERIOD_MICROS: u64 = 100_000;
+/// Names that are tried for the daemon's own cgroup.
+pub(crate) const CGROUP_ROOMS_MAX: u32 = 16;
+/// Time after which a cgroup that the kernel still holds is removed again; doubles.
+pub(crate) const CGROUP_REMOVE_AFTER: Duration = Duration::from_millis(10);
+/// Attempts at that, which takes a second in all.
+pub(crate) const CGROUP_REMOVALS_MAX: u32 = 7;
+/// Bytes that the net role may use: 1,024 relays with what each holds in both directions.
+pub(crate) const NET_MEMORY_BYTES: u64 = 256 * 1_048_576;

@@ -2,6 +2,7 @@
 //! of the core ([`hub`]), and tasks that never hold it across a wait.
 
 mod apps;
+mod cgroup;
 mod clock;
 mod code;
 mod control;
@@ -21,11 +22,13 @@ mod workers;
 
 use crate::config::Config;
 use crate::identity::{Identity, random_bytes};
-use crate::limits::{KILLED_WITHIN, LAST_WORDS_WITHIN, STOP_WITHIN};
+use crate::limits::{CGROUP_REMOVE_AFTER, KILLED_WITHIN, LAST_WORDS_WITHIN, STOP_WITHIN};
 use crate::paths::Paths;
+pub(crate) use cgroup::Bounds;
 pub(crate) use reload::Source;
 pub(crate) use sockets::Passed;
 
+use cgroup::{Cgroups, clear_left_overs};
 use clock::Clock;
 use hub::{Hub, Parts, Shared};
 use nix::sys::prctl;
@@ -98,13 +101,16 @@ pub(crate) fn run(start: Start, paths: &Paths, identity: &Identity) -> io::Resul
     let Start { config, source, passed } = start;
     let fixed = Fixed::of(&config);
     let image = Image::load()?;
+    // Before there is any other process: it would be in the way of a cgroup that is divided.
+    let cgroups = Cgroups::find();
+    tracing::info!("sandboxes are held by {}", cgroups.rung());
     // While this is the only thread.
     let first = Process::start(&image)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async {
         let own = nix::unistd::geteuid();
         let uid_base = own.is_root().then_some(config.uid_base);
-        let spawner = Spawner::new(image, first, uid_base, config.open_files)?;
+        let spawner = Spawner::new(image, first, uid_base, (cgroups, config.bounds))?;
         let clock = Clock::start();
         let settings = Settings {
             runtime_url: identity.url(&config.settings.domain),
@@ -137,6 +143,7 @@ async fn serve(
         tokio::task::spawn_local(sockets::accept_operators(weak.clone(), Rc::clone(&control))),
         tokio::task::spawn_local(sockets::accept_apps(weak.clone(), Rc::clone(&bus))),
     ];
+    clear_left_overs(&hub.borrow().spawner.cgroups);
     hub.borrow_mut().turn(Input::Tick);
     let runtime = hub.borrow().runtime_url.clone();
     notify::ready(&runtime);
@@ -201,4 +208,12 @@ async fn end(hub: &Shared) {
         tokio::time::timeout(KILLED_WITHIN, async { tokio::join!(workers_gone, spawner_gone) }),
         tokio::time::timeout(LAST_WORDS_WITHIN, apps_served),
     );
+    let rooms_gone = async {
+        while !hub.borrow().spawner.cgroups.remove() {
+            tokio::time::sleep(CGROUP_REMOVE_AFTER).await;
+        }
+    };
+    if tokio::time::timeout(KILLED_WITHIN, rooms_gone).await.is_err() {
+        tracing::warn!("cgroups are left; the next start removes them");
+    }
 }

@@ -42,10 +42,15 @@ fn serve(link: BorrowedFd<'_>, image: BorrowedFd<'_>) -> io::Result<()> {
         };
         let bytes = buffer.get(..received.len).unwrap_or_default();
         let request = SpawnRequest::decode(bytes).map_err(io::Error::other)?;
-        let Ok([worker_link, log]) = <[OwnedFd; 2]>::try_from(received.fds) else {
+        let mut fds = received.fds.into_iter();
+        let (Some(link_end), Some(log)) = (fds.next(), fds.next()) else {
             return Err(broken("a request needs two descriptors"));
         };
-        let (reply, pidfd) = answer(&request, image, worker_link, log);
+        let cgroup = fds.next();
+        if cgroup.is_some() != request.cgroup || fds.next().is_some() {
+            return Err(broken("a request has other descriptors than it says"));
+        }
+        let (reply, pidfd) = answer(&request, image, (link_end, log), cgroup.as_ref());
         send(link, &reply, pidfd.as_ref())?;
     }
 }
@@ -59,8 +64,8 @@ fn broken(text: &str) -> io::Error {
 fn answer(
     request: &SpawnRequest,
     image: BorrowedFd<'_>,
-    link: OwnedFd,
-    log: OwnedFd,
+    (link, log): (OwnedFd, OwnedFd),
+    cgroup: Option<&OwnedFd>,
 ) -> (SpawnReply, Option<OwnedFd>) {
     let sandbox = request.sandbox;
     let failed = |text: String| SpawnReply::Failed { sandbox, text };
@@ -71,8 +76,10 @@ fn answer(
     if profile != Profile::Net {
         limits.open_files = request.open_files.into();
     }
-    let args = ["sandbox-worker", "--role", request.role.name()];
-    match spawn(Spawn { image, args: &args, link, log, profile, uid: request.uid, limits }) {
+    limits.processes = request.processes.into();
+    let args = &["sandbox-worker", "--role", request.role.name()];
+    let (uid, cgroup) = (request.uid, cgroup.map(|fd| fd.as_fd()));
+    match spawn(Spawn { image, args, link, log, profile, uid, limits, cgroup }) {
         Ok(Spawned { pidfd, pid, namespaces }) => {
             (SpawnReply::Spawned { sandbox, pid, namespaces }, Some(pidfd))
         }
@@ -122,8 +129,9 @@ mod tests {
     fn ask(role: Role, uid: Option<u32>) -> String {
         let (link, log) = socketpair_seqpacket().unwrap();
         let image = std::fs::File::open("/dev/null").unwrap();
-        let request = SpawnRequest { sandbox: 7, role, uid, open_files: 128 };
-        match answer(&request, image.as_fd(), link, log) {
+        let (open_files, processes) = (128, 8);
+        let request = SpawnRequest { sandbox: 7, role, uid, open_files, processes, cgroup: false };
+        match answer(&request, image.as_fd(), (link, log), None) {
             (SpawnReply::Failed { sandbox: 7, text }, None) => text,
             (other, _) => panic!("{other:?}"),
         }

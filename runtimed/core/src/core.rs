@@ -105,6 +105,9 @@ impl Core {
             Input::Verified { sandbox, outcome } => {
                 self.sandbox(UaInput::Verified { sandbox, outcome });
             }
+            Input::Limited { sandbox, outcome } => {
+                self.sandbox(UaInput::Limited { sandbox, outcome });
+            }
             Input::Ready { sandbox } => self.sandbox(UaInput::Ready { sandbox }),
             Input::Ctl { sandbox, up, stream, code } => {
                 self.sandbox(UaInput::Ctl { sandbox, up, stream, code });

@@ -40,6 +40,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// The kernel killed it, because it wanted more memory than it may have.
+    OutOfMemory,
     /// The wait failed; it is gone all the same.
     Unknown,
 }
@@ -120,6 +122,13 @@ pub enum Input<'a> {
         /// Whose.
         sandbox: SandboxId,
         /// Facts seen, or the first that is wrong.
+        outcome: Result<Vec<String>, String>,
+    },
+    /// Whether a cgroup holds it: said once of each worker, before or after [`Input::Verified`].
+    Limited {
+        /// Whose.
+        sandbox: SandboxId,
+        /// Layers in force (`cgroup-memory`, `cgroup-pids` …), or why there are none.
         outcome: Result<Vec<String>, String>,
     },
     /// The worker said Hello: its engine is ready.

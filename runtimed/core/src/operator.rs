@@ -6,10 +6,11 @@ use crate::effect::{Effect, ReplyTo};
 use crate::input::{SandboxId, Time, Token};
 use crate::limits::{FOLLOWERS_MAX, OPERATOR_WAIT_MS, WAITERS_PER_COMPONENT};
 use crate::ua::component::{AfterStop, Component, State};
+use crate::ua::sandbox::Sandbox;
 use crate::ua::{Happened, Refusal, Ua, UaOut, bounded};
 use protocol::address::RouteKey;
 use protocol::control::{Command, Denial, EventRow, InspectReply, PsRow, Reply, StatusReply};
-use protocol::ctl::Role;
+use protocol::ctl::{Level, Role};
 use std::collections::BTreeMap;
 
 /// Somebody who follows events, or the log of one component.
@@ -213,8 +214,8 @@ impl Ua {
                 status: "none".to_owned(),
                 pid: sandbox.pid,
                 sandbox_id: Some(id.0),
-                level: sandbox.report.as_ref().map_or("none", |r| r.level.name()).to_owned(),
-                layers: sandbox.report.as_ref().map_or_else(Vec::new, |r| r.layers.clone()),
+                level: sandbox.level().name().to_owned(),
+                layers: sandbox.layers(),
                 rss_bytes: rss_of(*id, rss),
                 ..PsRow::default()
             }));
@@ -224,7 +225,6 @@ impl Ua {
 
     fn row(&self, component: &Component, rss: &[(SandboxId, u64)]) -> PsRow {
         let sandbox = component.stub.and_then(|id| self.sandboxes.get(&id));
-        let report = sandbox.and_then(|sandbox| sandbox.report.as_ref());
         let package = component.package.as_ref();
         PsRow {
             name: component.key.to_string(),
@@ -237,8 +237,8 @@ impl Ua {
             pid: sandbox.and_then(|sandbox| sandbox.pid),
             restarts: component.restarts,
             sandbox_id: component.stub.map(|id| id.0),
-            level: report.map_or("none", |report| report.level.name()).to_owned(),
-            layers: report.map_or_else(Vec::new, |report| report.layers.clone()),
+            level: sandbox.map_or(Level::None, Sandbox::level).name().to_owned(),
+            layers: sandbox.map(Sandbox::layers).unwrap_or_default(),
             digest: package.map(crate::ua::component::Package::digest_text),
             source: package.map(|package| package.source.clone()),
             pin: component.pin.as_ref().map(|_| {
@@ -263,10 +263,7 @@ impl Ua {
                 .and_then(|sandbox| sandbox.report.as_ref())
                 .map(|report| report.proof.clone())
                 .unwrap_or_default(),
-            missing: sandbox
-                .and_then(|sandbox| sandbox.report.as_ref())
-                .map(|report| report.missing.clone())
-                .unwrap_or_default(),
+            missing: sandbox.map(Sandbox::missing).unwrap_or_default(),
             last_error: component.last_error.clone(),
             stages: component.stages.iter().cloned().collect(),
             parked: ctx.parked,

@@ -42,6 +42,7 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
     let how = match exit {
         Exit::Code(code) => format!("exit status {code}"),
         Exit::Signal(signal) => format!("{} ({signal})", signal_name(signal)),
+        Exit::OutOfMemory => "SIGKILL (9), it wanted more memory than it may have".to_owned(),
         Exit::Unknown => "gone".to_owned(),
     };
     if let (None, Exit::Signal(signal)) = (&sandbox.condemned, exit)
@@ -58,6 +59,7 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
         }
         (None, Exit::Code(_)) => ("exit-code", how),
         (None, Exit::Signal(_)) => ("crash", how),
+        (None, Exit::OutOfMemory) => ("oom", how),
         (None, Exit::Unknown) => ("unknown", how),
     }
 }

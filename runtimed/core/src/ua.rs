@@ -146,6 +146,10 @@ pub(crate) enum UaInput {
         sandbox: SandboxId,
         outcome: Result<Vec<String>, String>,
     },
+    Limited {
+        sandbox: SandboxId,
+        outcome: Result<Vec<String>, String>,
+    },
     Ready {
         sandbox: SandboxId,
     },
@@ -297,6 +301,7 @@ impl Ua {
             }
             UaInput::Confined { sandbox, report } => self.confined(now, sandbox, &report, out),
             UaInput::Verified { sandbox, outcome } => self.verified(now, sandbox, outcome, out),
+            UaInput::Limited { sandbox, outcome } => self.limited(now, sandbox, outcome, out),
             UaInput::Ready { sandbox } => self.ready(now, sandbox, out),
             UaInput::Ctl { sandbox, up, stream, code } => {
                 self.ctl(now, sandbox, up, (stream, code), out);

@@ -12,7 +12,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
 fn nothing_configured_is_every_default() {
     let config = parse("").unwrap();
     assert_eq!(config.settings, runtime_core::Settings::default());
-    assert_eq!((config.open_files, config.uid_base), (128, 524_288));
+    assert_eq!((config.bounds.open_files, config.uid_base), (128, 524_288));
     assert_eq!(config.log_level, LogLevel::Info);
 }
 
@@ -38,7 +38,7 @@ fn the_shipped_file_says_the_defaults() {
     let mut settings = config.settings;
     settings.domains.clear();
     assert_eq!(settings, runtime_core::Settings::default());
-    assert_eq!((config.open_files, config.uid_base), (128, 524_288));
+    assert_eq!((config.bounds.open_files, config.uid_base), (128, 524_288));
 }
 
 #[test]
@@ -93,8 +93,10 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(settings.default_deadline_ms, 300_000);
     assert_eq!((settings.heartbeat_ms, settings.idle_ms), (2_000, 300_000));
     assert_eq!((settings.max_restarts, settings.parked_messages), (3, 16));
-    assert_eq!((config.open_files, config.uid_base), (64, 700_000));
-    assert_eq!(config.without_effect, ["sandbox.cpu", "sandbox.pids", "sandbox.pool"]);
+    assert_eq!((config.bounds.open_files, config.uid_base), (64, 700_000));
+    assert_eq!((config.bounds.processes, config.bounds.cpu_percent), (4, Some(50)));
+    assert_eq!(config.bounds.memory_bytes, (32 + 48) << 20, "the heap, and what is beside it");
+    assert_eq!(config.without_effect, ["sandbox.pool"]);
 }
 
 #[test]
@@ -109,6 +111,10 @@ fn every_error_has_its_line_and_column() {
         ("[sandbox]\nopen_files = 5", 2, 14, "from 32"),
         ("[sandbox]\nuid_base = 0", 2, 12, "from 65536"),
         ("[sandbox]\npids = -1", 2, 8, "invalid value"),
+        ("[sandbox]\npids = 0", 2, 8, "from 1 to 1024"),
+        ("[sandbox]\ncpu = \"50\"", 2, 7, "no share"),
+        ("[sandbox]\ncpu = \"0%\"", 2, 7, "no share"),
+        ("[sandbox]\ncpu = \"100001%\"", 2, 7, "no share"),
         ("\n[supervision]\n  idle = \"10\"", 3, 10, "no duration"),
         ("[delivery]\ndefault_deadline = \"6m\"", 2, 20, "at most 5m"),
         ("[delivery]\nparked_messages = 70000", 2, 19, "from 0 to 65536"),

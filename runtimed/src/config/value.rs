@@ -53,6 +53,22 @@ impl TryFrom<String> for Bytes {
     }
 }
 
+/// A share of one processor, written `50%`; several processors are more than 100.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Percent(pub(crate) u32);
+
+impl TryFrom<String> for Percent {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let share = text.strip_suffix('%').and_then(|number| number.parse().ok());
+        share.filter(|share| (1..=100_000).contains(share)).map(Self).ok_or_else(|| {
+            format!("`{text}` is no share of a processor; write for example \"50%\"")
+        })
+    }
+}
+
 fn split_unit(text: &str) -> Option<(u64, &str)> {
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(at)?;

@@ -182,7 +182,7 @@ impl Hub {
     pub(super) fn configure(&mut self, config: Config) {
         self.heartbeat_ms = u32::try_from(config.settings.heartbeat_ms).unwrap_or(u32::MAX);
         self.default_deadline_ms = config.settings.default_deadline_ms;
-        self.spawner.allow_open_files(config.open_files);
+        self.spawner.allow(config.bounds);
         self.turn(Input::Configured { settings: Box::new(config.settings) });
     }
 

@@ -1,6 +1,7 @@
 //! The spawner: found, copied and started before there is a second thread, asked for each worker,
 //! and started again when it has died.
 
+use super::cgroup::{Bounds, Cgroups, Held, hold};
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
 use super::watch;
@@ -110,6 +111,7 @@ struct Wanted {
     log: OwnedFd,
     role: Role,
     uid: Option<u32>,
+    cgroup: Held,
     killed: bool,
 }
 
@@ -120,7 +122,8 @@ pub(super) struct Spawner {
     running: Option<Running>,
     wanted: BTreeMap<SandboxId, Wanted>,
     uids: Uids,
-    open_files: u32,
+    pub(super) cgroups: Cgroups,
+    bounds: Bounds,
 }
 
 impl Spawner {
@@ -133,11 +136,14 @@ impl Spawner {
         image: Image,
         first: Process,
         uid_base: Option<u32>,
-        open_files: u32,
+        (cgroups, bounds): (Cgroups, Bounds),
     ) -> io::Result<Self> {
         let running = Some(Running::new(first)?);
         let uids = Uids { base: uid_base, used: BTreeSet::new() };
-        Ok(Self { image, running, wanted: BTreeMap::new(), uids, open_files })
+        let wanted = BTreeMap::new();
+        let mut spawner = Self { image, running, wanted, uids, cgroups, bounds };
+        spawner.allow(bounds);
+        Ok(spawner)
     }
 
     /// One that has nobody to ask.
@@ -145,7 +151,10 @@ impl Spawner {
     pub(super) fn without_process() -> io::Result<Self> {
         let image = Image { fd: sealed_memfd("none", b"")? };
         let uids = Uids { base: None, used: BTreeSet::new() };
-        Ok(Self { image, running: None, wanted: BTreeMap::new(), uids, open_files: 64 })
+        let bounds =
+            Bounds { open_files: 64, processes: 8, memory_bytes: 1 << 26, cpu_percent: None };
+        let (wanted, cgroups) = (BTreeMap::new(), Cgroups::none("a test"));
+        Ok(Self { image, running: None, wanted, uids, cgroups, bounds })
     }
 
     /// A uid is free again.
@@ -155,9 +164,12 @@ impl Spawner {
         }
     }
 
-    /// Descriptors of the workers that are born from now on.
-    pub(super) const fn allow_open_files(&mut self, open_files: u32) {
-        self.open_files = open_files;
+    /// What the workers that are born from now on may use.
+    pub(super) fn allow(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        if let Some(key) = self.cgroups.without_effect(&bounds) {
+            tracing::warn!(key, "this key has no effect without a cgroup");
+        }
     }
 
     fn mark_killed(&mut self, sandbox: SandboxId) -> bool {
@@ -226,12 +238,27 @@ impl Hub {
         let (log, log_end) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         set_nonblocking(&log)?;
         let uid = self.spawner.uids.take(sandbox);
-        let open_files = self.spawner.open_files;
-        self.spawner.wanted.insert(sandbox, Wanted { link: ours, log, role, uid, killed: false });
-        let request = SpawnRequest { sandbox: sandbox.0, role, uid, open_files };
+        let bounds = match role {
+            Role::Net => self.spawner.bounds.of_net(),
+            Role::Spawner | Role::Fetch | Role::Stub => self.spawner.bounds,
+        };
+        let cgroup = Held::prepare(&self.spawner.cgroups, sandbox.0, bounds);
+        let birthplace = cgroup.birthplace();
+        let wanted = Wanted { link: ours, log, role, uid, cgroup, killed: false };
+        self.spawner.wanted.insert(sandbox, wanted);
+        let request = SpawnRequest {
+            sandbox: sandbox.0,
+            role,
+            uid,
+            open_files: bounds.open_files,
+            processes: bounds.processes,
+            cgroup: birthplace.is_some(),
+        };
         let bytes = request.encode().map_err(io::Error::other)?;
         let Some(running) = &self.spawner.running else { return Ok(()) };
-        send_packet(running.link.get_ref().as_fd(), &bytes, &[theirs.as_fd(), log_end.as_fd()])
+        let mut fds = vec![theirs.as_fd(), log_end.as_fd()];
+        fds.extend(birthplace.as_ref().map(|fd| fd.as_fd()));
+        send_packet(running.link.get_ref().as_fd(), &bytes, &fds)
     }
 
     /// Kills a worker that is still being made as soon as it is there. A spawner that does not
@@ -254,6 +281,7 @@ impl Hub {
     fn fail_spawn(&mut self, sandbox: SandboxId, text: String) {
         if let Some(wanted) = self.spawner.wanted.remove(&sandbox) {
             self.spawner.release(wanted.uid);
+            wanted.cgroup.abandon();
         }
         self.later(Input::SpawnFailed { sandbox, text });
     }
@@ -286,12 +314,13 @@ impl Hub {
         (pid, pidfd): (i32, OwnedFd),
         namespaces: bool,
     ) {
-        let Wanted { link: fd, log, role, uid, killed } = wanted;
+        let Wanted { link: fd, log, role, uid, cgroup, killed } = wanted;
         let worker = match Worker::new(sandbox, (role, uid), pid, (pidfd, fd)) {
             Ok(worker) => worker,
             Err(error) => {
                 // Without its link open, the process ends by itself.
                 self.spawner.release(uid);
+                cgroup.abandon();
                 self.later(Input::SpawnFailed { sandbox, text: error.to_string() });
                 return;
             }
@@ -304,7 +333,11 @@ impl Hub {
         self.workers.insert(link, worker);
         self.sandboxes.insert(sandbox, link);
         tokio::task::spawn_local(read_links(self.me.clone(), link));
-        tokio::task::spawn_local(watch::exit(self.me.clone(), link, pidfd));
+        let hub = self.me.clone();
+        tokio::task::spawn_local(async move {
+            hold(hub.clone(), link, pid, cgroup).await;
+            watch::exit(hub, link, pidfd).await;
+        });
         tokio::task::spawn_local(watch::stderr(sandbox, role, log));
         self.later(Input::Spawned { sandbox, link, pid, namespaces });
     }

@@ -1,5 +1,6 @@
 //! Watches a worker from outside its link: its end, and what it writes to stderr.
 
+use super::cgroup;
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
 use crate::limits::WORKER_LOG_BYTES_PER_SECOND;
@@ -53,6 +54,15 @@ impl Hub {
     fn worker_exited(&mut self, link: LinkId, exit: Exit) {
         self.read_to_the_end(link);
         let Some(mut worker) = self.workers.remove(&link) else { return };
+        let exit = match (exit, &worker.cgroup) {
+            (Exit::Signal(nix::libc::SIGKILL), Some(cgroup)) if cgroup.was_out_of_memory() => {
+                Exit::OutOfMemory
+            }
+            _ => exit,
+        };
+        if let Some(cgroup) = worker.cgroup.take() {
+            tokio::task::spawn_local(cgroup::remove(cgroup));
+        }
         let sandbox = worker.sandbox;
         self.sandboxes.remove(&sandbox);
         self.spawner.release(worker.uid);

@@ -5,6 +5,7 @@ mod reading;
 #[cfg(test)]
 mod tests;
 
+use super::cgroup::Cgroup;
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
 use crate::limits::WORKER_QUEUE_FRAMES_MAX;
@@ -44,6 +45,8 @@ pub(super) struct Worker {
     pub(super) pid: i32,
     /// Host uid of its own, if it has one.
     pub(super) uid: Option<u32>,
+    /// Its cgroup, once it is in one.
+    pub(super) cgroup: Option<Cgroup>,
     /// What it says of itself; the check from outside holds it to that.
     pub(super) level: Level,
     pub(super) pidfd: Rc<AsyncFd<OwnedFd>>,
@@ -72,6 +75,7 @@ impl Worker {
             role,
             pid,
             uid,
+            cgroup: None,
             level: Level::None,
             pidfd: Rc::new(watched(pidfd, Interest::READABLE)?),
             // Readable only: each packet that the peer takes would wake us as writable.

@@ -67,8 +67,9 @@ fn spawner(role: &str, uid: Option<u32>) -> ExitCode {
     let args = ["jail-probe", role];
     let profile = profile(role);
     let limits = Limits::of(profile);
-    let born = spawn(Spawn { image: image.as_fd(), args: &args, link, log, profile, uid, limits });
-    let born = match born {
+    let image = image.as_fd();
+    let wanted = Spawn { image, args: &args, link, log, profile, uid, limits, cgroup: None };
+    let born = match spawn(wanted) {
         Ok(born) => born,
         Err(error) => {
             println!("failed: {error}; to be waited for: {}", error.remains.is_some());

@@ -48,6 +48,8 @@ pub struct Spawn<'a> {
     pub uid: Option<u32>,
     /// Its resource limits.
     pub limits: Limits,
+    /// Directory of the cgroup (version 2) that it is born into.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// What was born.
@@ -117,8 +119,9 @@ pub fn prepare() -> io::Result<()> {
 
 /// Makes the process. The caller has one thread.
 ///
-/// Where the kernel refuses namespaces, the process has none and is only filtered: whether that
-/// is enough is the daemon's decision.
+/// Where the kernel refuses namespaces, the process has none and is only filtered; where it refuses
+/// the cgroup, the process is born in the caller's: whether that is enough is the daemon's decision,
+/// who looks from outside.
 ///
 /// # Errors
 /// It does not exist, or not for long; see [`SpawnError::remains`].
@@ -135,10 +138,8 @@ pub fn spawn(spawn: Spawn<'_>) -> Result<Spawned, SpawnError> {
         .map_err(|_nul| SpawnFault::Argument)?;
     let uid = spawn.uid;
     let plan = Plan::new(spawn, &args, ours.as_fd(), theirs)?;
-    let born = match child::clone(&plan, true) {
-        Err(Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::EINVAL) => {
-            child::clone(&plan, false)
-        }
+    let born = match born(&plan, true) {
+        Err(Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::EINVAL) => born(&plan, false),
         other => other,
     };
     let born = born.map_err(|errno| SpawnFault::Prepare("clone3", errno.into()))?;
@@ -147,6 +148,15 @@ pub fn spawn(spawn: Spawn<'_>) -> Result<Spawned, SpawnError> {
     match accompany(&born, ours, uid) {
         Ok(()) => Ok(born),
         Err(fault) => Err(SpawnError { fault, remains: Some(born.pidfd) }),
+    }
+}
+
+/// In its cgroup, if there is one that takes it.
+fn born(plan: &Plan, namespaces: bool) -> Result<Spawned, Errno> {
+    match &plan.cgroup {
+        Some(cgroup) => child::clone(plan, namespaces, Some(cgroup.as_raw_fd()))
+            .or_else(|_refused| child::clone(plan, namespaces, None)),
+        None => child::clone(plan, namespaces, None),
     }
 }
 

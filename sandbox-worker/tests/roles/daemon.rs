@@ -74,7 +74,8 @@ impl Spawner {
         let (ours, theirs) = sys::socketpair_seqpacket().unwrap();
         let (log, log_end) = UnixStream::pair().unwrap();
         let uid = geteuid().is_root().then_some(TEST_UID + sandbox);
-        let request = SpawnRequest { sandbox, role, uid, open_files: 256 };
+        let (open_files, processes) = (256, 8);
+        let request = SpawnRequest { sandbox, role, uid, open_files, processes, cgroup: false };
         let bytes = request.encode().unwrap();
         sys::send_packet(self.link.as_fd(), &bytes, &[theirs.as_fd(), log_end.as_fd()]).unwrap();
         drop((theirs, log_end));

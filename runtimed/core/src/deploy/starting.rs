@@ -6,7 +6,7 @@ use crate::limits::{
     LOAD_MS, PROBES_MIN, REPORT_LINE_BYTES, REPORT_LINES, SPAWN_TRIES, TURN_MS, VERIFY_MS,
 };
 use crate::ua::component::State;
-use crate::ua::sandbox::Owner;
+use crate::ua::sandbox::{Owner, Sandbox};
 use crate::ua::{Bridge, Happened, Refusal, Ua, UaOut, bounded};
 use protocol::address::RouteKey;
 use protocol::ctl::{
@@ -77,13 +77,20 @@ impl Ua {
         let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.condemned.is_none()) else {
             return;
         };
-        let Some(report) = sandbox.report.clone() else { return };
-        let (role, name) = (sandbox.role, name_of(&sandbox.owner));
+        if sandbox.report.is_none() {
+            return;
+        }
+        let name = name_of(&sandbox.owner);
         let problem = match outcome {
             Err(text) => Some(format!("the check from outside failed: {text}")),
+            // A cgroup may take longer than all else, and only this level needs it.
+            Ok(seen) if minimum == Level::Full && sandbox.cgroup.is_none() => {
+                sandbox.waiting = Some(seen);
+                return;
+            }
             Ok(seen) => {
                 sandbox.seen = seen;
-                let problem = falls_short(&report, role, minimum);
+                let problem = falls_short(sandbox, minimum);
                 sandbox.verified = problem.is_none();
                 problem
             }
@@ -98,14 +105,41 @@ impl Ua {
             }
             return;
         }
-        let detail = format!(
-            "{}: {}; {}",
-            report.level.name(),
-            report.layers.join(" "),
-            attacks(&report.proof)
-        );
-        self.event(now, Happened::new("sandbox-proved", &name, &detail).sandbox(id), out);
+        self.say_proved(now, id, out);
         self.usable(now, id, out);
+    }
+
+    fn say_proved(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
+        let Some(sandbox) = self.sandboxes.get(&id) else { return };
+        let name = name_of(&sandbox.owner);
+        let mut detail = format!("{}: {}", sandbox.level().name(), sandbox.layers().join(" "));
+        if let Some(report) = &sandbox.report {
+            detail.push_str("; ");
+            detail.push_str(&attacks(&report.proof));
+        }
+        for missing in sandbox.missing() {
+            detail.push_str("; no ");
+            detail.push_str(&missing);
+        }
+        self.event(now, Happened::new("sandbox-proved", &name, &detail).sandbox(id), out);
+    }
+
+    /// The kernel was asked for a cgroup, which may take longer than all else.
+    pub(crate) fn limited(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        outcome: Result<Vec<String>, String>,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
+        sandbox.cgroup = Some(outcome);
+        let (waiting, verified) = (sandbox.waiting.take(), sandbox.verified);
+        if let Some(seen) = waiting {
+            self.verified(now, id, Ok(seen), out);
+        } else if verified {
+            self.say_proved(now, id, out);
+        }
     }
 
     pub(crate) fn ready(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
@@ -280,22 +314,19 @@ impl Ua {
 }
 
 /// Why a worker that is what it says is not closed enough.
-fn falls_short(report: &ConfinedReport, role: Role, minimum: Level) -> Option<String> {
-    let proof = &report.proof;
+fn falls_short(sandbox: &Sandbox, minimum: Level) -> Option<String> {
+    let proof = &sandbox.report.as_ref()?.proof;
     if proof.probes < PROBES_MIN {
         return Some(format!("its proof is of {} attacks instead of {PROBES_MIN}", proof.probes));
     }
     // The net role is ours, and in the host's network on purpose: what it claims must hold.
-    if role == Role::Net {
+    if sandbox.role == Role::Net {
         return (proof.denied != proof.probes).then(|| attacks(proof));
     }
-    (report.level < minimum).then(|| {
-        format!(
-            "level {} is below the minimum {}: {}",
-            report.level.name(),
-            minimum.name(),
-            report.missing.join("; ")
-        )
+    let level = sandbox.level();
+    (level < minimum).then(|| {
+        let (level, minimum) = (level.name(), minimum.name());
+        format!("level {level} is below the minimum {minimum}: {}", sandbox.missing().join("; "))
     })
 }
 

@@ -6,7 +6,7 @@ use crate::effect::ReplyTo;
 use crate::input::{SandboxId, Token};
 use crate::ua::{Ua, UaOut, bounded};
 use protocol::control::{Denial, Reply, SandboxReply};
-use protocol::ctl::{Level, Role};
+use protocol::ctl::Role;
 
 impl Ua {
     pub(super) fn answer_sandbox(&self, token: Token, name: &str, out: &mut Vec<UaOut>) {
@@ -37,16 +37,15 @@ impl Ua {
             name: self.key_of(id).map_or(String::new(), |key| key.to_string()),
             pid: sandbox.pid,
             usable: sandbox.is_usable(),
-            level: Level::None.name().to_owned(),
+            level: sandbox.level().name().to_owned(),
             minimum: self.settings.minimum.name().to_owned(),
+            layers: sandbox.layers(),
+            missing: sandbox.missing(),
             seen: sandbox.seen.clone(),
             ..SandboxReply::default()
         };
-        if let Some(report) = sandbox.report.clone() {
-            report.level.name().clone_into(&mut found.level);
-            found.layers = report.layers;
-            found.missing = report.missing;
-            found.attacks = report.proof;
+        if let Some(report) = &sandbox.report {
+            found.attacks = report.proof.clone();
         }
         Some(found)
     }

@@ -8,7 +8,7 @@
 use super::Bridge;
 use crate::input::{LinkId, Time};
 use protocol::address::RouteKey;
-use protocol::ctl::{ConfinedReport, Role};
+use protocol::ctl::{ConfinedReport, Level, Role};
 use std::collections::BTreeMap;
 
 /// Whom a sandbox works for.
@@ -41,6 +41,10 @@ pub(crate) struct Sandbox {
     pub(crate) report: Option<ConfinedReport>,
     /// Layers that the check from outside saw.
     pub(crate) seen: Vec<String>,
+    /// What it saw, while the level that is wanted also needs to know of the cgroup.
+    pub(crate) waiting: Option<Vec<String>>,
+    /// Layers of its cgroup, or why it has none; `None` while it is not known.
+    pub(crate) cgroup: Option<Result<Vec<String>, String>>,
     pub(crate) verified: bool,
     pub(crate) ready: bool,
     /// Whether it was given code: from then on its death is the stub's.
@@ -69,6 +73,8 @@ impl Sandbox {
             pid: None,
             report: None,
             seen: Vec::new(),
+            waiting: None,
+            cgroup: None,
             verified: false,
             ready: false,
             assigned: false,
@@ -81,6 +87,40 @@ impl Sandbox {
             missed: 0,
             condemned: None,
         }
+    }
+
+    /// How far it is closed (CONTRACT §7): what the worker says of itself, and what only others see.
+    pub(crate) fn level(&self) -> Level {
+        let Some(report) = &self.report else { return Level::None };
+        let has = |layers: &[String], layer: &str| layers.iter().any(|found| found == layer);
+        let limited = matches!(
+            &self.cgroup,
+            Some(Ok(layers)) if has(layers, "cgroup-memory") && has(layers, "cgroup-pids")
+        );
+        let apart = has(&self.seen, "own-uid") && has(&report.layers, "landlock");
+        if limited && apart && report.level == Level::Namespaces {
+            Level::Full
+        } else {
+            report.level
+        }
+    }
+
+    /// What is in force.
+    pub(crate) fn layers(&self) -> Vec<String> {
+        let said = self.report.iter().flat_map(|report| &report.layers);
+        let own_uid = self.seen.iter().filter(|layer| *layer == "own-uid");
+        let cgroup = self.cgroup.iter().flatten().flatten();
+        said.chain(own_uid).chain(cgroup).cloned().collect()
+    }
+
+    /// What is not, each with the reason.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let said = self.report.iter().flat_map(|report| report.missing.iter().cloned());
+        let cgroup = match &self.cgroup {
+            Some(Err(why)) => Some(format!("cgroup: {why}")),
+            Some(Ok(_)) | None => None,
+        };
+        said.chain(cgroup).collect()
     }
 
     /// Whether it may be given code or a job.

@@ -6,6 +6,7 @@ mod connections;
 mod deploys;
 mod failures;
 mod fallback;
+mod limits;
 mod operators;
 mod resting;
 mod seeds;

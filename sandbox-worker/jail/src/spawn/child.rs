@@ -22,6 +22,8 @@ pub(super) const FAILURE_BYTES: usize = 5;
 const FAILED_STATUS: c_int = 127;
 /// `CLONE_CLEAR_SIGHAND`, which libc has only for some targets.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+/// `CLONE_INTO_CGROUP`, likewise.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Where a child is, for the report of its failure.
 #[derive(Debug, Clone, Copy)]
@@ -73,15 +75,20 @@ const NAMESPACES: c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWCGROUP;
 
 /// Makes the child, which runs its plan and never returns.
-pub(super) fn clone(plan: &Plan, namespaces: bool) -> Result<Spawned, Errno> {
+pub(super) fn clone(
+    plan: &Plan,
+    namespaces: bool,
+    cgroup: Option<RawFd>,
+) -> Result<Spawned, Errno> {
     let mut pidfd: RawFd = -1;
     let network = if plan.net { 0 } else { libc::CLONE_NEWNET };
     let own = if namespaces { NAMESPACES | network } else { 0 };
     let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | own;
     let address =
         u64::try_from((&raw mut pidfd).expose_provenance()).map_err(|_e| Errno::EINVAL)?;
+    let into_cgroup = if cgroup.is_some() { CLONE_INTO_CGROUP } else { 0 };
     let mut args = libc::clone_args {
-        flags: u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND,
+        flags: u64::from(flags.cast_unsigned()) | CLONE_CLEAR_SIGHAND | into_cgroup,
         pidfd: address,
         child_tid: 0,
         parent_tid: 0,
@@ -92,7 +99,7 @@ pub(super) fn clone(plan: &Plan, namespaces: bool) -> Result<Spawned, Errno> {
         tls: 0,
         set_tid: 0,
         set_tid_size: 0,
-        cgroup: 0,
+        cgroup: cgroup.and_then(|fd| u64::try_from(fd).ok()).unwrap_or_default(),
     };
     // SAFETY: without CLONE_VM this is a fork. The caller has one thread, and the child only makes
     // system calls until it executes or exits. The kernel writes the pidfd before it returns.

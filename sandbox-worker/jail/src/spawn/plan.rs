@@ -77,6 +77,7 @@ pub(super) struct Plan {
     pub(super) argv: Vec<*const c_char>,
     pub(super) uid: Option<u32>,
     pub(super) net: bool,
+    pub(super) cgroup: Option<OwnedFd>,
     pub(super) limits: Vec<(Resource, u64)>,
 }
 
@@ -99,6 +100,7 @@ impl Plan {
             argv: args.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect(),
             uid: spawn.uid,
             net: spawn.profile == Profile::Net,
+            cgroup: spawn.cgroup.map(parked).transpose()?,
             limits: spawn.limits.list(spawn.uid.is_some()),
         })
     }
