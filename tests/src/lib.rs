@@ -5,8 +5,10 @@
 
 pub mod app;
 pub mod catalogue;
+pub mod chaos;
 pub mod domain;
 pub mod evil;
+pub mod facts;
 pub mod trap;
 
 use serde_json::Value;

@@ -125,6 +125,7 @@ fn every_request_has_one_answer_while_the_stub_is_killed_under_traffic() {
     for _ in 0..4 {
         // No more than one sender may have parked, in case the stub dies before it took any.
         let ids: Vec<u64> = (0..128).map(|n| alice.ask("read", REMOTE, &json!({"n": n}))).collect();
+        let pid = daemon.row("example.com").unwrap()["pid"].clone();
         assert!(daemon.ctl(&["kill", "example.com"]).status.success());
         let mut open: std::collections::BTreeSet<u64> = ids.into_iter().collect();
         while !open.is_empty() {
@@ -133,7 +134,10 @@ fn every_request_has_one_answer_while_the_stub_is_killed_under_traffic() {
             let code = response["body"]["code"].as_u64().unwrap();
             assert!(code == 200 || response["body"]["reason"] == "stub-died", "{response}");
         }
-        daemon.wait_state("example.com", "active");
+        wait_for("another process is active", || {
+            let row = daemon.row("example.com")?;
+            (row["state"] == "active" && row["pid"] != pid).then_some(())
+        });
     }
     // The worker acknowledges its last messages a moment after their answers.
     wait_for("nothing is queued", || (daemon.assert_conserved()["queued"] == 0).then_some(()));

@@ -1,0 +1,93 @@
+//! What a faulty worker is to do, and when.
+
+use serde::Deserialize;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use system_tests::chaos::worker::PLAN_BYTES;
+
+/// How far the worker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Stage {
+    /// The process exists; its jail is open.
+    Born,
+    /// Its jail is closed, and it said so.
+    Confined,
+    /// It said hello.
+    Hello,
+    /// It was given code, and has not read it.
+    Assigned,
+    /// It said that the code is loaded.
+    Loaded,
+    /// It said that the code is active.
+    Activated,
+}
+
+/// One thing to do wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fault {
+    /// Ends with status 0.
+    Exit,
+    /// Ends with another status.
+    Fail,
+    /// Ends by a signal of its own.
+    Abort,
+    /// Does nothing any more, not even end.
+    Stall,
+    /// Sends bytes that are no frame.
+    Garbage,
+    /// Sends the beginning of a frame, and stalls.
+    Cut,
+    /// Closes the link, and lives on.
+    Close,
+    /// Closes one direction of the link, and lives on.
+    HalfClose,
+    /// Says hello in a version that nobody speaks.
+    Version,
+    /// Does not end when it is told to.
+    Deaf,
+    /// Turns round and round.
+    Spin,
+    /// Takes memory and does not stop.
+    Memory,
+}
+
+/// The plan.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Plan {
+    /// The program that plays everything else.
+    pub(crate) real: PathBuf,
+    /// Where turns are taken.
+    turns: PathBuf,
+    /// How many workers are faulty; the rest are real.
+    times: u32,
+    at: Option<Stage>,
+    fault: Option<Fault>,
+}
+
+impl Plan {
+    /// Reads it from behind the end of this program.
+    pub(crate) fn read() -> Self {
+        let mut own = File::open("/proc/self/exe").expect("this program");
+        let back = i64::try_from(PLAN_BYTES).expect("small");
+        own.seek(SeekFrom::End(-back)).expect("a plan");
+        let mut text = String::new();
+        own.read_to_string(&mut text).expect("a plan in UTF-8");
+        serde_json::from_str(text.trim_end_matches('\0')).expect("a plan in JSON")
+    }
+
+    /// Whether this worker is one of the faulty ones.
+    pub(crate) fn take_turn(&self) -> bool {
+        (0..self.times).any(|turn| {
+            let path = self.turns.join(turn.to_string());
+            OpenOptions::new().write(true).create_new(true).open(path).is_ok()
+        })
+    }
+
+    /// What is to be done at this stage.
+    pub(crate) fn fault_at(&self, stage: Stage) -> Option<Fault> {
+        self.fault.filter(|_| self.at == Some(stage))
+    }
+}

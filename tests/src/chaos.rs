@@ -1,0 +1,6 @@
+//! Injectors of faults. Each breaks one thing of a running daemon from outside, and nothing that
+//! does not belong to it: tests drive them now, a command can later.
+
+pub mod ledger;
+pub mod process;
+pub mod worker;

@@ -1,0 +1,69 @@
+//! A folder of programs in which the worker is a faulty one.
+
+use crate::{Daemon, program};
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// Bytes behind the end of the faulty worker: its plan as JSON, and zeros.
+pub const PLAN_BYTES: usize = 1_024;
+
+/// Every worker is faulty.
+pub const ALWAYS: u32 = 10_000;
+
+/// The programs, with a faulty worker among them.
+#[derive(Debug)]
+pub struct Programs {
+    folder: tempfile::TempDir,
+}
+
+impl Programs {
+    /// The first `times` stubs do `fault` at `stage`, by the names in `tests/faulty/plan.rs`.
+    pub fn faulty(stage: &str, fault: &str, times: u32) -> Self {
+        Self::with(&json!({"at": stage, "fault": fault, "times": times}))
+    }
+
+    /// All stubs do what messages tell them: `{"fault":"garbage"}`, `{"hold":true}`.
+    pub fn obedient() -> Self {
+        Self::with(&json!({"times": ALWAYS}))
+    }
+
+    fn with(plan: &Value) -> Self {
+        let folder = tempfile::Builder::new().prefix("faulty-").tempdir().expect("a folder");
+        let path = folder.path();
+        // Workers have a uid of their own, must get in, and take their turns there.
+        open_to_all(path, 0o755);
+        let turns = path.join("turns");
+        fs::create_dir(&turns).expect("a folder");
+        open_to_all(&turns, 0o777);
+        fs::copy(program("runtimed"), path.join("runtimed")).expect("a copy");
+        fs::copy(program("sandbox-worker"), path.join("real-worker")).expect("a copy");
+        let image = path.join("sandbox-worker");
+        fs::copy(program("faulty-worker"), &image).expect("a copy");
+        let mut plan = plan.clone();
+        plan["real"] = json!(path.join("real-worker"));
+        plan["turns"] = json!(turns);
+        let mut tail = plan.to_string().into_bytes();
+        assert!(tail.len() < PLAN_BYTES, "the plan is too long");
+        tail.resize(PLAN_BYTES, 0);
+        let mut file = fs::OpenOptions::new().append(true).open(&image).expect("the copy");
+        file.write_all(&tail).expect("room on the disk");
+        Self { folder }
+    }
+
+    /// A daemon of these programs.
+    pub fn daemon(&self, config: &str) -> Daemon {
+        Daemon::start_from(self.folder.path(), config)
+    }
+
+    /// How many workers were faulty so far.
+    pub fn turns(&self) -> usize {
+        fs::read_dir(self.folder.path().join("turns")).expect("a folder").count()
+    }
+}
+
+fn open_to_all(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).expect("our folder");
+}

@@ -1,0 +1,168 @@
+//! Faults of a stub on its way to life: killed at each stage of its deploy, or speaking a version
+//! that nobody speaks.
+
+use serde_json::{Value, json};
+use system_tests::Daemon;
+use system_tests::app::App;
+use system_tests::catalogue::{ECHO_STUB, Folder, config};
+use system_tests::chaos::ledger::Ledger;
+use system_tests::chaos::process::Victim;
+use system_tests::chaos::worker::{ALWAYS, Programs};
+use system_tests::facts::{events, is_owned, settled, wait_events};
+
+const ALICE: &str = "hyperty://localhost/alice";
+const REMOTE: &str = "hyperty://example.com/bob";
+const NAME: &str = "example.com";
+
+/// A daemon whose stubs stand still at this stage, until they are killed from outside.
+fn stalling(stage: &str, times: u32) -> (tempfile::TempDir, Programs, Daemon) {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Folder::new(folder.path());
+    catalogue.stub(ECHO_STUB);
+    let programs = Programs::faulty(stage, "stall", times);
+    let daemon = programs.daemon(&config(&catalogue.url()));
+    (folder, programs, daemon)
+}
+
+/// Kills so many processes of the component, each as soon as it is faulty.
+fn kill_each(daemon: &Daemon, programs: &Programs, times: usize) {
+    let mut before = 0;
+    for turn in 1..=times {
+        let victim = Victim::next_of(daemon, NAME, before);
+        system_tests::wait_for("it reached the stage", || (programs.turns() >= turn).then_some(()));
+        assert!(victim.kill());
+        before = victim.pid;
+        victim.wait_gone();
+    }
+}
+
+/// Asserts that the request has exactly one answer, and what it is.
+fn refused_once(alice: &mut App, id: u64, code: u16, reason: &str, stage: &str) -> Value {
+    let response = alice.response(id);
+    let body = &response["body"];
+    assert_eq!(
+        (&body["code"], &body["reason"], &body["stage"]),
+        (&json!(code), &json!(reason), &json!(stage)),
+        "{response}"
+    );
+    alice.ask("update", ALICE, &json!({"mark": id}));
+    assert_eq!(alice.read().unwrap()["body"]["mark"], id, "one answer and no more");
+    body.clone()
+}
+
+/// A worker that dies before it has read code is replaced up to three times, then the deploy fails.
+fn dies_before_code(stage: &str) {
+    let (_folder, programs, daemon) = stalling(stage, ALWAYS);
+    let before = Ledger::at_rest(&daemon);
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    let id = alice.ask("read", REMOTE, &json!({}));
+    kill_each(&daemon, &programs, 4);
+    let body = refused_once(&mut alice, id, 503, "sandbox-unavailable", "sandbox");
+    assert!(body["retryAfter"].as_u64() > Some(0), "{body}");
+    let exits = events(&daemon, "exited", NAME);
+    assert_eq!(exits.len(), 4, "the first and three more: {exits:#?}");
+    assert!(exits.iter().all(|exit| exit["reason"] == "crash"), "{exits:#?}");
+    let row = daemon.row(NAME).unwrap();
+    assert_eq!((&row["state"], &row["pid"]), (&json!("failed"), &Value::Null), "{row}");
+    assert!(!is_owned(&daemon, row["url"].as_str().unwrap()), "its address is released");
+    drop(alice);
+    before.wait_restored(&daemon);
+    settled(&daemon);
+}
+
+#[test]
+fn fault_001_a_stub_killed_before_hello_is_replaced_and_then_the_deploy_fails() {
+    dies_before_code("born");
+}
+
+#[test]
+fn fault_001_a_stub_killed_twice_before_hello_answers_all_the_same() {
+    let (_folder, programs, daemon) = stalling("confined", 2);
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    let id = alice.ask("read", REMOTE, &json!({}));
+    kill_each(&daemon, &programs, 2);
+    let response = alice.response(id);
+    assert_eq!(response["body"]["code"], 200, "{response}");
+    assert_eq!(daemon.row(NAME).unwrap()["restarts"], 0, "it never lived before");
+    settled(&daemon);
+}
+
+#[test]
+fn fault_002_a_stub_killed_after_hello_and_before_code_is_replaced_and_then_the_deploy_fails() {
+    // The catalogue keeps the code back, so that the sandbox is ready and waits.
+    let domain = system_tests::domain::Domain::start(NAME);
+    let slow = peers::catalogue::Behaviour::Delay(std::time::Duration::from_secs(2));
+    domain.answer(
+        peers::catalogue::Response::json(&system_tests::catalogue::descriptor(ECHO_STUB))
+            .sent(slow),
+    );
+    let daemon = Daemon::start(&domain.config());
+    let before = Ledger::at_rest(&daemon);
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    let id = alice.ask("read", REMOTE, &json!({}));
+    let mut pid = 0;
+    for _ in 0..4 {
+        let victim = Victim::next_of(&daemon, NAME, pid);
+        let sandbox = daemon.row(NAME).unwrap()["sandbox"]["id"].clone();
+        system_tests::wait_for("its sandbox is proved", || {
+            let proved = events(&daemon, "sandbox-proved", NAME);
+            proved.iter().any(|event| event["sandbox"] == sandbox).then_some(())
+        });
+        assert!(victim.kill());
+        pid = victim.pid;
+        victim.wait_gone();
+    }
+    refused_once(&mut alice, id, 503, "sandbox-unavailable", "sandbox");
+    assert!(!is_owned(&daemon, daemon.row(NAME).unwrap()["url"].as_str().unwrap()));
+    drop(alice);
+    // The net role was started for the catalogue, and stays.
+    let after = Ledger::at_rest(&daemon);
+    assert!(after.processes <= before.processes + 1, "{before:?} {after:?}");
+    settled(&daemon);
+}
+
+/// Once code was handed over, the death is the stub's own: no second try, and nothing left.
+fn dies_with_code(stage: &str, reason: &str, told: &str) {
+    let (_folder, programs, daemon) = stalling(stage, ALWAYS);
+    let before = Ledger::at_rest(&daemon);
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    let id = alice.ask("read", REMOTE, &json!({}));
+    wait_events(&daemon, "deploy-stage", NAME, 6);
+    kill_each(&daemon, &programs, 1);
+    refused_once(&mut alice, id, 502, reason, told);
+    let row = daemon.row(NAME).unwrap();
+    assert_eq!(row["state"], "failed", "{row}");
+    assert!(!is_owned(&daemon, row["url"].as_str().unwrap()));
+    assert_eq!(events(&daemon, "exited", NAME).len(), 1, "no second try");
+    drop(alice);
+    before.wait_restored(&daemon);
+    settled(&daemon);
+}
+
+#[test]
+fn fault_003_a_stub_killed_while_its_code_loads_fails_the_deploy_and_leaves_no_memfd() {
+    dies_with_code("assigned", "load", "load");
+}
+
+#[test]
+fn fault_004_a_stub_killed_between_its_registration_and_its_listener_leaves_neither() {
+    dies_with_code("loaded", "activation", "activate");
+}
+
+#[test]
+fn fault_019_a_worker_of_another_version_is_refused_with_both_versions_and_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Folder::new(folder.path());
+    catalogue.stub(ECHO_STUB);
+    let programs = Programs::faulty("confined", "version", ALWAYS);
+    let daemon = programs.daemon(&config(&catalogue.url()));
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    let id = alice.ask("read", REMOTE, &json!({}));
+    let body = refused_once(&mut alice, id, 503, "sandbox-unavailable", "sandbox");
+    let desc = body["desc"].as_str().unwrap();
+    assert!(desc.contains("versions 9 to 9, not 1"), "{desc}");
+    let exits = wait_events(&daemon, "exited", NAME, 1);
+    assert_eq!(exits.len(), 1, "no second try: {exits:#?}");
+    assert_eq!(exits[0]["reason"], "incompatible", "{exits:#?}");
+    settled(&daemon);
+}
