@@ -118,6 +118,9 @@ impl Core {
             Input::Violation { sandbox, text } => {
                 self.sandbox(UaInput::Violation { sandbox, text });
             }
+            Input::Incompatible { sandbox, text } => {
+                self.sandbox(UaInput::Incompatible { sandbox, text });
+            }
             Input::Heartbeat { sandbox, answered } => {
                 self.sandbox(UaInput::Heartbeat { sandbox, answered });
             }

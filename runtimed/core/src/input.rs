@@ -163,6 +163,14 @@ pub enum Input<'a> {
         /// What.
         text: String,
     },
+    /// The worker speaks another version of the link. It will be killed, and another one of the
+    /// same build would be no better.
+    Incompatible {
+        /// Whose.
+        sandbox: SandboxId,
+        /// Both versions.
+        text: String,
+    },
     /// The worker answered the last heartbeat, or missed its time.
     Heartbeat {
         /// Whose.

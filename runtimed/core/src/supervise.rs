@@ -37,6 +37,9 @@ const fn signal_name(signal: i32) -> &'static str {
     }
 }
 
+/// Why a worker ended that another one of the same build would not do better.
+pub(crate) const INCOMPATIBLE: &str = "incompatible";
+
 /// One word and one sentence.
 fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
     let how = match exit {
@@ -55,7 +58,7 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
         (Some((why, text)), _) => (why, format!("{why}: {text}, {how}")),
         (None, Exit::Code(0)) => ("clean", how),
         (None, Exit::Code(code)) if code == i32::from(protocol::exit::PERMANENT) => {
-            ("incompatible", how)
+            (INCOMPATIBLE, how)
         }
         (None, Exit::Code(_)) => ("exit-code", how),
         (None, Exit::Signal(_)) => ("crash", how),
@@ -92,7 +95,7 @@ impl Ua {
             let current =
                 self.components.get(&key).and_then(|c| c.deploy.as_ref()?.fetch) == Some(id);
             if current {
-                self.fetch_lost(now, &key, &text, out);
+                self.fetch_lost(now, &key, (why, &text), out);
             }
             return;
         }
@@ -123,7 +126,7 @@ impl Ua {
                     component.deploy = None;
                     return self.unasked(now, key, sandbox, (why, text), out);
                 }
-                self.stub_lost(now, key, sandbox.assigned, text, out);
+                self.stub_lost(now, key, sandbox.assigned, (why, text), out);
             }
             State::Active => self.unasked(now, key, sandbox, (why, text), out),
             State::Stopping => self.asked(now, key, sandbox, why, out),
@@ -290,16 +293,27 @@ impl Ua {
     ) {
         let heartbeat = self.settings.heartbeat_ms;
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
-        if answered {
-            sandbox.missed = 0;
-        } else {
-            sandbox.missed = sandbox.missed.saturating_add(1);
+        let before = sandbox.missed;
+        sandbox.missed = if answered { 0 } else { before.saturating_add(1) };
+        let hangs = sandbox.missed > HEARTBEATS_MISSED_MAX;
+        if !hangs {
+            let wait = if answered { heartbeat } else { 0 };
+            sandbox.next_ping = Some(Time(now.0.saturating_add(wait)));
         }
-        if sandbox.missed > HEARTBEATS_MISSED_MAX {
-            return self.condemn(id, "hang", "two heartbeats were not answered", out);
+        let word = match (answered, before) {
+            (false, _) => Some("a heartbeat was not answered in time"),
+            (true, 1..) => Some("heartbeats are answered again"),
+            (true, 0) => None,
+        };
+        if let (Some(word), Some(key)) = (word, self.key_of(id)) {
+            let wall = self.events.wall(now);
+            if let Some(component) = self.component(&key) {
+                component.log(wall, word.to_owned());
+            }
         }
-        let wait = if answered { heartbeat } else { 0 };
-        sandbox.next_ping = Some(Time(now.0.saturating_add(wait)));
+        if hangs {
+            self.condemn(id, "hang", "two heartbeats were not answered", out);
+        }
     }
 
     pub(crate) fn tick(&mut self, now: Time, out: &mut Vec<UaOut>) {

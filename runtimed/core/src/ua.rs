@@ -16,6 +16,7 @@ use crate::effect::{Attach, Effect};
 use crate::events::Events;
 use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle, Time, Token};
 use crate::settings::Settings;
+use crate::supervise::INCOMPATIBLE;
 use component::{AfterStop, Component, State};
 use protocol::address::{Address, RouteKey};
 use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
@@ -168,6 +169,10 @@ pub(crate) enum UaInput {
         sandbox: SandboxId,
         text: String,
     },
+    Incompatible {
+        sandbox: SandboxId,
+        text: String,
+    },
     Heartbeat {
         sandbox: SandboxId,
         answered: bool,
@@ -311,6 +316,9 @@ impl Ua {
             }
             UaInput::Violation { sandbox, text } => {
                 self.condemn(sandbox, "protocol", &text, out);
+            }
+            UaInput::Incompatible { sandbox, text } => {
+                self.condemn(sandbox, INCOMPATIBLE, &text, out);
             }
             UaInput::Heartbeat { sandbox, answered } => {
                 self.heartbeat(now, sandbox, answered, out);

@@ -10,7 +10,7 @@ use crate::effect::Effect;
 use crate::input::LinkId;
 use crate::ua::{Happened, Refusal, StubRoute};
 use protocol::address::{Address, RouteKey};
-use protocol::frame::{ExtTag, Frame, FrameRef};
+use protocol::frame::{ExtTag, Frame, FrameRef, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
 
@@ -90,6 +90,12 @@ impl Core {
                 continue;
             }
             let pending = orphan.frame.view().ok().and_then(|view| self.request_of(&view));
+            let asks = orphan.frame.view().is_ok_and(|view| view.has(flags::REPLY));
+            if asks && pending.is_none() {
+                // Its deadline has passed, and whoever asked was told.
+                self.bus.counters.expired = self.bus.counters.expired.saturating_add(1);
+                continue;
+            }
             match self.parked_again(orphan.frame, key, pending) {
                 Some(once_more) if again => parked.push(once_more),
                 _ => {

@@ -4,6 +4,7 @@
 mod addresses;
 mod bench;
 mod bridges;
+mod faults;
 mod limits;
 mod operators;
 mod requests;

@@ -6,6 +6,7 @@ use crate::grants::Grants;
 use crate::input::{CodeHandle, Digest, SandboxId, Time};
 use crate::limits::{SOURCE_MS, SPAWN_TRIES};
 use crate::settings::DomainSettings;
+use crate::supervise::INCOMPATIBLE;
 use crate::ua::component::Package;
 use crate::ua::sandbox::Owner;
 use crate::ua::{Happened, Refusal, Ua, UaOut};
@@ -140,18 +141,20 @@ impl Ua {
         &mut self,
         now: Time,
         key: &RouteKey,
-        text: &str,
+        (why, text): (&str, &str),
         out: &mut Vec<UaOut>,
     ) {
         let Some(deploy) = self.components.get_mut(key).and_then(|c| c.deploy.as_mut()) else {
             return;
         };
         deploy.fetch = None;
-        deploy.spawns = deploy.spawns.saturating_add(1);
+        // One that has done its work is not lost.
         if deploy.descriptor.is_some() && deploy.code.is_some() {
             return;
         }
-        if deploy.spawns <= SPAWN_TRIES && deploy.descriptor.is_none() {
+        deploy.spawns = deploy.spawns.saturating_add(1);
+        let may_help = why != INCOMPATIBLE && deploy.spawns <= SPAWN_TRIES;
+        if may_help && deploy.descriptor.is_none() {
             return self.spawn_fetch(now, key, out);
         }
         let refusal =

@@ -5,6 +5,7 @@ use crate::input::{LinkId, SandboxId, Time};
 use crate::limits::{
     LOAD_MS, PROBES_MIN, REPORT_LINE_BYTES, REPORT_LINES, SPAWN_TRIES, TURN_MS, VERIFY_MS,
 };
+use crate::supervise::INCOMPATIBLE;
 use crate::ua::component::State;
 use crate::ua::sandbox::{Owner, Sandbox};
 use crate::ua::{Bridge, Happened, Refusal, Ua, UaOut, bounded};
@@ -271,7 +272,7 @@ impl Ua {
         now: Time,
         key: &RouteKey,
         assigned: bool,
-        text: &str,
+        (why, text): (&str, &str),
         out: &mut Vec<UaOut>,
     ) {
         let Some(component) = self.components.get_mut(key) else { return };
@@ -289,7 +290,7 @@ impl Ua {
             );
         }
         deploy.spawns = deploy.spawns.saturating_add(1);
-        if deploy.spawns > SPAWN_TRIES {
+        if why == INCOMPATIBLE || deploy.spawns > SPAWN_TRIES {
             let text = format!("no sandbox: {text}");
             return self.fail(
                 now,

@@ -5,7 +5,7 @@ use super::{Hears, Worker};
 use crate::limits::{END_AFTER_LINK, PACKETS_PER_TURN};
 use protocol::ctl::CtlUp;
 use protocol::frame::{Header, Kind, flags};
-use protocol::link::Got;
+use protocol::link::{Got, HelloError, LinkError};
 use protocol::sys::{is_reset, recv_packet};
 use runtime_core::{Input, LinkId, SandboxId};
 use std::io;
@@ -128,9 +128,14 @@ impl Hub {
                 return Err("sent a descriptor where none belongs".to_owned());
             }
             let Some(worker) = self.workers.get_mut(&link) else { return Ok(()) };
-            let got =
-                worker.link.receive_parts(&header, body).map_err(|error| error.to_string())?;
             let sandbox = worker.sandbox;
+            let got = match worker.link.receive_parts(&header, body) {
+                Err(error @ LinkError::Hello(HelloError::Version(..))) => {
+                    self.refuse_version(link, error.to_string());
+                    return Ok(());
+                }
+                other => other.map_err(|error| error.to_string())?,
+            };
             match got {
                 Got::Msg if header.flags & flags::BODY_FD != 0 => {
                     return Err("said that a body is beside the frame, and sent none".to_owned());
@@ -211,5 +216,15 @@ impl Hub {
         worker.signal(nix::libc::SIGKILL);
         tracing::warn!(sandbox = sandbox.0, role = role.name(), "breach of the link: {text}");
         self.turn(Input::Violation { sandbox, text: text.to_owned() });
+    }
+
+    /// The worker is of another version: nothing is wrong with what it did.
+    fn refuse_version(&mut self, link: LinkId, text: String) {
+        let Some(worker) = self.workers.get_mut(&link) else { return };
+        worker.hears = Hears::Breached;
+        worker.signal(nix::libc::SIGKILL);
+        let sandbox = worker.sandbox;
+        tracing::warn!(sandbox = sandbox.0, "another version: {text}");
+        self.turn(Input::Incompatible { sandbox, text });
     }
 }

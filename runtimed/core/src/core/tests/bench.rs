@@ -149,20 +149,24 @@ impl Bench {
 
     /// Workers do what they are told, until nothing is left.
     pub(super) fn work(&mut self) {
-        while self.willing {
-            let Some(effect) = self.todo.pop_front() else { break };
-            match effect {
-                Effect::Spawn { sandbox, .. } => self.born(sandbox),
-                Effect::Verify { sandbox } => {
-                    self.feed(Input::Verified { sandbox, outcome: Ok(Vec::new()) });
-                }
-                Effect::Kill { sandbox } => {
-                    self.feed(Input::Exited { sandbox, exit: Exit::Signal(9), unsent: vec![] });
-                }
-                Effect::Ctl { sandbox, down, .. } => self.told(sandbox, down),
-                _ => {}
+        while self.willing && self.step() {}
+    }
+
+    /// A worker does the next thing that one was told; false if nothing is left.
+    pub(super) fn step(&mut self) -> bool {
+        let Some(effect) = self.todo.pop_front() else { return false };
+        match effect {
+            Effect::Spawn { sandbox, .. } => self.born(sandbox),
+            Effect::Verify { sandbox } => {
+                self.feed(Input::Verified { sandbox, outcome: Ok(Vec::new()) });
             }
+            Effect::Kill { sandbox } => {
+                self.feed(Input::Exited { sandbox, exit: Exit::Signal(9), unsent: vec![] });
+            }
+            Effect::Ctl { sandbox, down, .. } => self.told(sandbox, down),
+            _ => {}
         }
+        true
     }
 
     fn feed(&mut self, input: Input<'_>) {
