@@ -2,7 +2,7 @@
 
 use crate::plan::{Fault, Plan, Stage};
 use jail::Confinement;
-use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level};
+use protocol::ctl::{CtlDown, CtlUp};
 use protocol::frame::{FrameBuilder, FrameRef, Kind, flags, frames};
 use protocol::limits::READ_BUFFER_BYTES;
 use protocol::link::{Got, Hello, Link, Side};
@@ -14,6 +14,7 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use system_tests::confined::said_of;
 
 /// Number of the link's descriptor.
 const LINK_FD: i32 = 3;
@@ -70,15 +71,7 @@ impl Worker {
     }
 
     pub(crate) fn confined(&mut self, confinement: Confinement) {
-        let level = match confinement.level {
-            jail::Level::None => Level::None,
-            jail::Level::Filtered => Level::Filtered,
-            jail::Level::Namespaces => Level::Namespaces,
-            jail::Level::Full => Level::Full,
-        };
-        let layers = confinement.layers.into_iter().map(str::to_owned).collect();
-        let report = ConfinedReport { level, layers, missing: confinement.missing };
-        self.ctl(&CtlUp::Confined(report));
+        self.ctl(&CtlUp::Confined(said_of(confinement)));
         self.flush();
     }
 

@@ -6,6 +6,7 @@
 pub mod app;
 pub mod catalogue;
 pub mod chaos;
+pub mod confined;
 pub mod domain;
 pub mod evil;
 pub mod facts;

@@ -7,7 +7,7 @@
 use crate::figures::Run;
 use crate::stubs::FRAME_REST;
 use jail::Profile;
-use protocol::ctl::{ConfinedReport, CtlDown, CtlUp, Level, ProofReport};
+use protocol::ctl::{CtlDown, CtlUp};
 use protocol::frame::{Frame, FrameBuilder, FrameRef, flags, frames};
 use protocol::limits::READ_BUFFER_BYTES;
 use protocol::link::{Got, Hello, Link, Side};
@@ -22,6 +22,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
+use system_tests::confined::said_of;
 
 /// Number of the link's descriptor.
 const LINK_FD: i32 = 3;
@@ -67,22 +68,8 @@ pub(crate) fn run(role: &str, arguments: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let level = match confinement.level {
-        jail::Level::None => Level::None,
-        jail::Level::Filtered => Level::Filtered,
-        jail::Level::Namespaces => Level::Namespaces,
-        jail::Level::Full => Level::Full,
-    };
-    let layers = confinement.layers.into_iter().map(str::to_owned).collect();
     let mut echo = Echo::new();
-    let missing = confinement.missing;
-    let proof = ProofReport {
-        probes: confinement.proof.probes,
-        denied: confinement.proof.denied,
-        took_us: confinement.proof.took.as_micros().try_into().unwrap_or(u32::MAX),
-        failures: confinement.proof.failures.iter().map(ToString::to_string).collect(),
-    };
-    echo.ctl(&CtlUp::Confined(ConfinedReport { level, layers, missing, proof }));
+    echo.ctl(&CtlUp::Confined(said_of(confinement)));
     echo.link.hello(Hello { role: 1, engine: 0, build: [0; 20] });
     echo.flush();
     while echo.turn() {
