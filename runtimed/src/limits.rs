@@ -62,3 +62,5 @@ pub(crate) const CGROUP_REMOVE_AFTER: Duration = Duration::from_millis(10);
 pub(crate) const CGROUP_REMOVALS_MAX: u32 = 7;
 /// Bytes that the net role may use: 1,024 relays with what each holds in both directions.
 pub(crate) const NET_MEMORY_BYTES: u64 = 256 * 1_048_576;
+/// Time in which a worker that could not be looked at turns out to be dying; then it is refused.
+pub(crate) const DYING_WITHIN: Duration = Duration::from_millis(100);

@@ -88,6 +88,22 @@ fn fault_001_a_stub_killed_twice_before_hello_answers_all_the_same() {
 }
 
 #[test]
+fn fault_001_a_stub_that_dies_while_it_is_checked_from_outside_is_replaced_not_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Folder::new(folder.path());
+    catalogue.stub(ECHO_STUB);
+    for fault in ["abort", "exit"] {
+        let programs = Programs::faulty("confined", fault, 3);
+        let daemon = programs.daemon(&config(&catalogue.url()));
+        let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+        let response = alice.call("read", REMOTE, &json!({}));
+        assert_eq!(response["body"]["code"], 200, "{fault}: {response}");
+        assert!(events(&daemon, "sandbox-refused", NAME).is_empty());
+        settled(&daemon);
+    }
+}
+
+#[test]
 fn fault_002_a_stub_killed_after_hello_and_before_code_is_replaced_and_then_the_deploy_fails() {
     // The catalogue keeps the code back, so that the sandbox is ready and waits.
     let domain = system_tests::domain::Domain::start(NAME);

@@ -1,13 +1,16 @@
 //! Carries out what the core decides.
 
 use super::files::open_beneath;
-use super::hub::Hub;
+use super::hub::{Hub, WeakHub};
 use super::verify::{Expect, verify};
+use crate::limits::DYING_WITHIN;
 use protocol::control::EventRow;
 use protocol::ctl::{Level, Role};
 use protocol::frame::Frame;
 use runtime_core::{Attach, Effect, Input, LinkId, SandboxId};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::rc::Rc;
+use tokio::io::unix::AsyncFd;
 
 impl Hub {
     /// Carries out one effect; `frame` is the frame of the input it follows from.
@@ -74,24 +77,41 @@ impl Hub {
     }
 
     fn verify_worker(&mut self, sandbox: SandboxId) {
-        let outcome = match self.worker_of(sandbox) {
-            Some((_, worker)) => {
-                let expect = Expect {
-                    pidfd: worker.pidfd.get_ref().as_fd(),
-                    uid: worker.uid,
-                    namespaces: worker.level >= Level::Namespaces,
-                    our_network: worker.role == Role::Net,
-                };
-                let outcome = verify(worker.pid, &expect);
-                worker.accepted |= outcome.is_ok();
-                outcome.map(|seen| seen.layers).map_err(|fault| fault.to_string())
-            }
-            None => Err("the process is gone".to_owned()),
+        let hub = self.me.clone();
+        // One that is gone already is reported by its exit.
+        let Some((_, worker)) = self.worker_of(sandbox) else { return };
+        let expect = Expect {
+            pidfd: worker.pidfd.get_ref().as_fd(),
+            uid: worker.uid,
+            namespaces: worker.level >= Level::Namespaces,
+            our_network: worker.role == Role::Net,
         };
-        if outcome.is_ok() {
-            self.welcome_worker(sandbox);
+        match verify(worker.pid, &expect) {
+            Ok(seen) => {
+                worker.accepted = true;
+                self.welcome_worker(sandbox);
+                self.later(Input::Verified { sandbox, outcome: Ok(seen.layers) });
+            }
+            Err(fault) => {
+                let pidfd = Rc::clone(&worker.pidfd);
+                let refusal = refuse_if_alive(hub, sandbox, pidfd, fault.to_string());
+                tokio::task::spawn_local(refusal);
+            }
         }
-        self.later(Input::Verified { sandbox, outcome });
+    }
+}
+
+/// A process on its way out cannot be looked at: that is its death, which is reported by itself,
+/// and no fault of its jail.
+async fn refuse_if_alive(
+    hub: WeakHub,
+    sandbox: SandboxId,
+    pidfd: Rc<AsyncFd<OwnedFd>>,
+    text: String,
+) {
+    let dies = tokio::time::timeout(DYING_WITHIN, pidfd.readable()).await.is_ok();
+    if let (false, Some(hub)) = (dies, hub.upgrade()) {
+        hub.borrow_mut().turn(Input::Verified { sandbox, outcome: Err(text) });
     }
 }
 
