@@ -173,6 +173,8 @@ pub struct StatusReply {
     pub minimum: String,
     /// Bytes resident.
     pub rss_bytes: u64,
+    /// Why what should be kept is only in memory; `None`: it is kept.
+    pub store: Option<String>,
 }
 
 /// One row of `ps` (CONTRACT §8).

@@ -61,6 +61,7 @@ pub(crate) fn status_json(status: &StatusReply) -> Value {
             "expired": status.expired, "queued": status.queued, "late": status.late,
         },
         "sandbox": {"minimum": status.minimum}, "rss_bytes": status.rss_bytes,
+        "store": {"state": if status.store.is_none() { "ok" } else { "degraded" }, "detail": status.store},
     })
 }
 
@@ -74,7 +75,7 @@ pub(crate) fn status_text(status: &StatusReply) -> String {
         parts.join(", ")
     };
     format!(
-        "runtimed {}: running for {}, pid {}\n   runtime: {}\ncomponents: {components}\n      apps: {}\n  messages: {} accepted = {} delivered + {} refused + {} expired + {} queued; {} late\n   sandbox: minimum {}\n    memory: {}K\n",
+        "runtimed {}: running for {}, pid {}\n   runtime: {}\ncomponents: {components}\n      apps: {}\n  messages: {} accepted = {} delivered + {} refused + {} expired + {} queued; {} late\n   sandbox: minimum {}\n    memory: {}K\n     store: {}\n",
         status.version,
         span(status.uptime_ms),
         status.pid,
@@ -88,6 +89,7 @@ pub(crate) fn status_text(status: &StatusReply) -> String {
         status.late,
         status.minimum,
         status.rss_bytes / 1_024,
+        status.store.as_ref().map_or_else(|| "ok".to_owned(), |text| format!("degraded: {text}")),
     )
 }
 

@@ -1,4 +1,5 @@
-//! Who this runtime is: a random identifier, made once and kept in `state/runtime.json`.
+//! Who this runtime is: a random identifier, made once and kept in `state/runtime.json`, and beside
+//! all else in the store. Either restores the other.
 //!
 //! A file that cannot be understood stops the daemon (exit 78): a new identity taken silently
 //! would cut every peer that knows the old address. Whoever wants a new one moves the file away.
@@ -31,6 +32,14 @@ pub(crate) enum IdentityError {
         /// What is wrong.
         text: String,
     },
+    /// The store is another runtime's.
+    #[error("{} and the store beside it are of two runtimes (the store: {guid}); move one of them away", path.display())]
+    Another {
+        /// Which file.
+        path: PathBuf,
+        /// Of the store.
+        guid: String,
+    },
     /// The system refused.
     #[error("cannot keep the runtime's identity in {}: {source}", path.display())]
     Io {
@@ -42,17 +51,28 @@ pub(crate) enum IdentityError {
 }
 
 impl Identity {
-    /// Reads the identity kept in `state`, or makes one and keeps it.
+    /// Reads the identity kept in `state`; without, takes the `stored` one or makes one, and keeps
+    /// it.
     ///
     /// # Errors
-    /// It is damaged, or cannot be written.
-    pub(crate) fn load_or_create(state: &Path) -> Result<Self, IdentityError> {
+    /// It is damaged, is not the stored one, or cannot be written.
+    pub(crate) fn load_or_create(
+        state: &Path,
+        stored: Option<&str>,
+    ) -> Result<Self, IdentityError> {
         let path = state.join(FILE);
         match File::open(&path) {
-            Ok(file) => Self::read(&path, file),
+            Ok(file) => {
+                let identity = Self::read(&path, file)?;
+                match stored.filter(|guid| *guid != identity.guid) {
+                    Some(guid) => Err(IdentityError::Another { path, guid: guid.to_owned() }),
+                    None => Ok(identity),
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let create = || -> io::Result<Self> {
-                    let identity = Self { guid: random_guid()? };
+                    let guid = stored.map_or_else(random_guid, |guid| Ok(guid.to_owned()))?;
+                    let identity = Self { guid };
                     identity.keep(state, &path)?;
                     Ok(identity)
                 };
@@ -126,8 +146,8 @@ mod tests {
     #[test]
     fn an_identity_is_made_once_and_kept() {
         let state = tempfile::tempdir().unwrap();
-        let first = Identity::load_or_create(state.path()).unwrap();
-        assert_eq!(Identity::load_or_create(state.path()).unwrap(), first);
+        let first = Identity::load_or_create(state.path(), None).unwrap();
+        assert_eq!(Identity::load_or_create(state.path(), None).unwrap(), first);
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1, "no scrap is left");
         let parts: Vec<usize> = first.guid.split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
@@ -136,7 +156,19 @@ mod tests {
         let url = first.url("home.example");
         assert_eq!(url, format!("hyperty-runtime://home.example/{}", first.guid));
         let other = tempfile::tempdir().unwrap();
-        assert_ne!(Identity::load_or_create(other.path()).unwrap(), first);
+        assert_ne!(Identity::load_or_create(other.path(), None).unwrap(), first);
+    }
+
+    #[test]
+    fn the_store_restores_a_lost_identity_and_never_replaces_one() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Identity::load_or_create(state.path(), None).unwrap();
+        fs::remove_file(state.path().join(FILE)).unwrap();
+        assert_eq!(Identity::load_or_create(state.path(), Some(&first.guid)).unwrap(), first);
+        assert_eq!(Identity::load_or_create(state.path(), None).unwrap(), first);
+        let error = Identity::load_or_create(state.path(), Some("another")).unwrap_err();
+        assert!(matches!(error, IdentityError::Another { .. }), "{error}");
+        assert_eq!(Identity::load_or_create(state.path(), None).unwrap(), first);
     }
 
     #[test]
@@ -152,7 +184,7 @@ mod tests {
             "{\"guid\":\"01234567-0123-4123-8123-0123456789AB\"}",
         ] {
             fs::write(&file, bad).unwrap();
-            let error = Identity::load_or_create(state.path()).unwrap_err();
+            let error = Identity::load_or_create(state.path(), None).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{bad}: {error}");
             assert_eq!(fs::read_to_string(&file).unwrap(), bad);
         }

@@ -64,3 +64,15 @@ pub(crate) const CGROUP_REMOVALS_MAX: u32 = 7;
 pub(crate) const NET_MEMORY_BYTES: u64 = 256 * 1_048_576;
 /// Time in which a worker that could not be looked at turns out to be dying; then it is refused.
 pub(crate) const DYING_WITHIN: Duration = Duration::from_millis(100);
+/// Rows that wait for the store while its disk is full; more than all tables of the core hold.
+pub(crate) const BACKLOG_ROWS_MAX: usize = 262_144;
+/// Bytes of the store's log above which it is moved into the file; a commit takes about a tenth
+/// of a percent of it.
+pub(crate) const STORE_LOG_BYTES: u64 = 4 * 1_048_576;
+/// Time for which the store waits for somebody else who reads the file.
+pub(crate) const STORE_BUSY: Duration = Duration::from_secs(1);
+/// Time after a failed commit until the next try: the first time, the second …; then the last.
+pub(crate) const STORE_RETRY: &[Duration] =
+    &[Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
+/// Time in which the last changes must be committed at the end.
+pub(crate) const STORE_ENDS_WITHIN: Duration = Duration::from_millis(300);

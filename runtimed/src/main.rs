@@ -9,6 +9,7 @@ mod limits;
 mod log;
 mod paths;
 mod shell;
+mod store;
 
 use clap::Parser;
 use config::Config;
@@ -19,6 +20,7 @@ use shell::{Passed, Source, Start};
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use store::Kept;
 
 /// Lets applications talk to any domain without knowing its protocol.
 #[derive(Debug, Parser)]
@@ -86,9 +88,11 @@ fn run(args: Args) -> Result<(), Failure> {
     let passed = Passed::take().map_err(Failure::config)?;
     paths.prepare().map_err(|error| Failure::new(error.exit(), error))?;
     let lock = paths.lock().map_err(|error| Failure::new(error.exit(), error))?;
-    let identity = Identity::load_or_create(&paths.state).map_err(Failure::config)?;
+    let mut kept = Kept::open(&paths.state);
+    let identity = Identity::load_or_create(&paths.state, kept.guid()).map_err(Failure::config)?;
+    kept.begin(&identity.guid);
     shell::confine_self();
-    let start = Start { config, source: Source { file, must_exist, log }, passed };
+    let start = Start { config, source: Source { file, must_exist, log }, passed, kept };
     let result = shell::run(start, &paths, &identity)
         .map_err(|error| Failure::new(protocol::exit::FAILED, error));
     drop(lock);

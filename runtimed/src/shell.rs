@@ -16,6 +16,7 @@ mod reload;
 mod signals;
 mod sockets;
 mod spawn;
+mod store;
 mod verify;
 mod watch;
 mod workers;
@@ -25,6 +26,7 @@ use crate::identity::{Identity, random_bytes};
 use crate::limits::{CGROUP_REMOVE_AFTER, KILLED_WITHIN, LAST_WORDS_WITHIN, STOP_WITHIN};
 use crate::paths::Paths;
 pub(crate) use cgroup::Bounds;
+use crate::store::Kept;
 pub(crate) use reload::Source;
 pub(crate) use sockets::Passed;
 
@@ -55,6 +57,8 @@ pub(crate) struct Start {
     pub(crate) source: Source,
     /// Sockets of the service manager.
     pub(crate) passed: Passed,
+    /// What was kept.
+    pub(crate) kept: Kept,
 }
 
 /// Takes from this process what it will not need, before anything else is started: descriptors
@@ -98,7 +102,7 @@ fn raise_descriptors() -> nix::Result<()> {
 /// # Errors
 /// It cannot start.
 pub(crate) fn run(start: Start, paths: &Paths, identity: &Identity) -> io::Result<()> {
-    let Start { config, source, passed } = start;
+    let Start { config, source, passed, kept } = start;
     let fixed = Fixed::of(&config);
     let image = Image::load()?;
     // Before there is any other process: it would be in the way of a cgroup that is divided.
@@ -122,17 +126,18 @@ pub(crate) fn run(start: Start, paths: &Paths, identity: &Identity) -> io::Resul
         };
         let gate = Gate::new(own.as_raw(), uid_base);
         let hub = Hub::new(Parts { settings, clock, gate, spawner });
-        serve(hub, paths, passed, |hub| reload(hub, &source, &fixed)).await
+        serve(hub, paths, (passed, kept), |hub| reload(hub, &source, &fixed)).await
     })
 }
 
 async fn serve(
     hub: Shared,
     paths: &Paths,
-    passed: Passed,
+    (passed, kept): (Passed, Kept),
     reload: impl Fn(&Shared),
 ) -> io::Result<()> {
     let mut signals = Signals::listen()?;
+    store::start(&hub, kept);
     let sockets = Sockets::open(passed, paths)?;
     let (control, bus) = (Rc::new(sockets.control), Rc::new(sockets.bus));
     let weak = Rc::downgrade(&hub);
@@ -161,6 +166,7 @@ async fn serve(
         () = signals.told_to_stop() => tracing::warn!("told twice to stop"),
     }
     end(&hub).await;
+    store::end(&hub).await;
     for task in tasks {
         task.abort();
     }

@@ -161,6 +161,19 @@ impl Daemon {
         found
     }
 
+    /// Ends the daemon by this signal and starts it again on the same root.
+    pub fn restart(&mut self, signal: nix::sys::signal::Signal) {
+        self.stop(signal);
+        self.start_again();
+    }
+
+    /// Starts a daemon that has ended again, on the same root.
+    pub fn start_again(&mut self) {
+        self.child = Self::launch(&program("runtimed"), self.root.path());
+        let status = self.ctl(&["status", "--wait", "20s"]);
+        assert!(status.status.success(), "{status:?}");
+    }
+
     /// Sends a signal and waits for the end; its status.
     pub fn stop(&mut self, signal: nix::sys::signal::Signal) -> std::process::ExitStatus {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));

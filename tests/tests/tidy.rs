@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// What the pure core may not even know of.
-const NOT_IN_CORE: &[&str] = &["tokio", "nix", "libc", "rand", "tempfile"];
+const NOT_IN_CORE: &[&str] = &["tokio", "nix", "libc", "rand", "tempfile", "rusqlite"];
 
 /// Crate roots in which `unsafe` is not forbidden.
 const UNSAFE_ROOMS: &[&str] = &["protocol/src/lib.rs", "sandbox-worker/jail/src/lib.rs"];

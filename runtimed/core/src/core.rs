@@ -1,6 +1,7 @@
 //! The core: one input at a time in, effects out.
 
 mod operators;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -22,13 +23,15 @@ pub struct Core {
     pub(crate) ua: Ua,
     /// What the RuntimeUA wants of the bus; carried out before an input ends.
     pub(crate) ua_out: Vec<UaOut>,
+    /// What is wrong with the store.
+    store_trouble: Option<String>,
 }
 
 impl Core {
     /// A core that knows nobody yet.
     pub fn new(settings: Settings) -> Self {
         let (bus, ua) = (Bus::new(&settings), Ua::new(&settings));
-        Self { settings, bus, ua, ua_out: Vec::new() }
+        Self { settings, bus, ua, ua_out: Vec::new(), store_trouble: None }
     }
 
     /// Takes one input and says what the shell is to do, in order.
@@ -131,6 +134,8 @@ impl Core {
                 self.ua.operator_gone(token);
             }
             Input::Configured { settings } => self.configured(*settings),
+            Input::Restored(rows) => self.restore(rows),
+            Input::StoreState { trouble } => self.store_trouble = trouble,
             Input::Tick => {
                 self.sweep();
                 self.sandbox(UaInput::Tick);

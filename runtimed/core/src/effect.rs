@@ -1,6 +1,7 @@
 //! What the core tells the shell to do, in order.
 
 use crate::input::{CodeHandle, LinkId, SandboxId, StreamHandle, Token};
+use crate::store::Change;
 use protocol::control::{EventRow, Reply};
 use protocol::ctl::{CtlDown, Role};
 use protocol::frame::Frame;
@@ -144,6 +145,9 @@ pub enum Effect {
         /// Bounded and escaped.
         text: String,
     },
+    /// Keep this for ever (boxed: large). What one input changes is committed together; the core
+    /// does not wait for it.
+    Persist(Box<Change>),
     /// Everything is stopped; the daemon may end.
     Stopped,
 }

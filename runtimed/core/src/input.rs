@@ -1,6 +1,7 @@
 //! What the shell tells the core.
 
 use crate::settings::Settings;
+use crate::store::Record;
 use protocol::control::Command;
 use protocol::ctl::{ConfinedReport, ConnectError, CtlUp};
 use protocol::frame::Frame;
@@ -205,6 +206,13 @@ pub enum Input<'a> {
     Configured {
         /// What holds from now on.
         settings: Box<Settings>,
+    },
+    /// What was kept, before anything else happens.
+    Restored(Vec<Record>),
+    /// The store works again, or why it does not; nothing is lost while the daemon lives.
+    StoreState {
+        /// `None`: it works.
+        trouble: Option<String>,
     },
     /// The time that [`crate::Core::next_deadline`] asked for has come.
     Tick,

@@ -16,6 +16,7 @@ mod operator;
 mod registry;
 mod resolve;
 mod settings;
+pub mod store;
 mod supervise;
 mod ua;
 
@@ -24,3 +25,4 @@ pub use crate::core::Core;
 pub use effect::{Attach, Effect, ReplyTo};
 pub use input::{CodeHandle, Digest, Exit, Input, LinkId, SandboxId, StreamHandle, Time, Token};
 pub use settings::{DomainSettings, Settings};
+pub use store::{Change, Record, RecordKey, Table};

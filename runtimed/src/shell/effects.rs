@@ -44,6 +44,7 @@ impl Hub {
                 1 => tracing::info!(stub = name, "console warn: {text}"),
                 _ => tracing::debug!(stub = name, "console: {text}"),
             },
+            Effect::Persist(change) => self.persist(*change),
             Effect::Stopped => {
                 self.stopped = true;
                 self.ended.notify_one();

@@ -8,6 +8,7 @@ use super::control::Operator;
 use super::notify::Watchdog;
 use super::peer::Gate;
 use super::spawn::Spawner;
+use super::store::Keeper;
 use super::workers::Worker;
 use crate::config::Config;
 use protocol::limits::READ_BUFFER_BYTES;
@@ -38,6 +39,7 @@ pub(super) struct Hub {
     pub(super) sandboxes: BTreeMap<SandboxId, LinkId>,
     pub(super) operators: HashMap<Token, Operator>,
     pub(super) held: Held,
+    pub(super) keeper: Keeper,
     pub(super) spawner: Spawner,
     pub(super) dirty: Vec<LinkId>,
     pub(super) owing: Vec<LinkId>,
@@ -87,6 +89,7 @@ impl Hub {
                 sandboxes: BTreeMap::new(),
                 operators: HashMap::new(),
                 held: Held::default(),
+                keeper: Keeper::default(),
                 spawner,
                 dirty: Vec::new(),
                 owing: Vec::new(),
@@ -171,6 +174,7 @@ impl Hub {
             self.flush();
             deadline = self.core.next_deadline();
         }
+        self.flush_store();
         if deadline != self.deadline {
             self.deadline = deadline;
             self.deadline_moved.notify_one();

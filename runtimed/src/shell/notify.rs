@@ -29,6 +29,15 @@ pub(super) fn reloaded(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
+/// How the store is.
+pub(super) fn store(runtime: &str, trouble: Option<&str>) {
+    let status = match trouble {
+        None => format!("serving {runtime}"),
+        Some(text) => format!("serving {runtime}; store degraded: {text}"),
+    };
+    tell(&[NotifyState::Status(&status)]);
+}
+
 /// The end has begun.
 pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);

@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::effect::Effect;
 use crate::input::LinkId;
 use crate::limits::{APP_NAME_BYTES, APPS_MAX, CLAIMS_PER_APP};
+use crate::store::{Change, ClaimRow, Record, RecordKey, Table};
 use crate::ua::{Happened, Refusal, bounded};
 use protocol::address::Address;
 use protocol::reason::Reason;
@@ -77,6 +78,8 @@ impl Core {
         for address in claimed {
             self.bus.names.unreserve(address.as_str());
             self.give(link, address.as_str());
+            let seq = self.bus.names.next_order();
+            self.keep_claim(address.as_str(), uid, seq);
         }
         let number = self.bus.next_serial();
         let address = format!("{}/app/{number}", self.bus.runtime);
@@ -86,6 +89,33 @@ impl Core {
         self.bus.out.push(Effect::Welcome { link, address, addresses });
         let happened = Happened::new("app-joined", &name, &detail);
         self.ua.event(self.bus.now, happened, &mut self.ua_out);
+    }
+
+    /// Keeps an address for the user of a connection that ended.
+    pub(crate) fn reserve(&mut self, address: &str, uid: u32) {
+        let seq = self.bus.names.next_order();
+        self.keep_claim(address, uid, seq);
+        self.reserve_as(address, uid, seq);
+    }
+
+    fn reserve_as(&mut self, address: &str, uid: u32, seq: u64) {
+        if let Some(oldest) = self.bus.names.reserve(address, uid, seq) {
+            self.persist(Change::Delete(RecordKey::new(Table::Claim, &*oldest)));
+        }
+    }
+
+    fn keep_claim(&mut self, url: &str, uid: u32, seq: u64) {
+        self.persist(Change::Put(Record::Claim(ClaimRow { url: url.to_owned(), uid, seq })));
+    }
+
+    /// A claim that was kept: its application is not here yet. One of another home domain waits in
+    /// the store for that domain to come back.
+    pub(crate) fn restore_claim(&mut self, row: &ClaimRow) {
+        let at_home = Address::parse(&row.url)
+            .is_ok_and(|a| a.as_str() == row.url && a.host() == self.settings.domain);
+        if at_home {
+            self.reserve_as(&row.url, row.uid, row.seq);
+        }
     }
 
     /// Makes a link the owner of an address.

@@ -34,7 +34,7 @@ impl Core {
         let kept: Vec<_> = kept.cloned().collect();
         self.link_ended(id, unsent);
         for address in kept {
-            self.bus.names.reserve(&address, uid);
+            self.reserve(&address, uid);
         }
         self.finish(id, &Refusal::new(Reason::ReceiverGone, no_room(Reason::ReceiverGone)));
         let happened = Happened::new("app-left", &name, "its connection ended");

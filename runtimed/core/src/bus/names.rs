@@ -204,21 +204,28 @@ impl Names {
             .any(|(_, reservation)| reservation.uid != uid)
     }
 
-    /// Keeps `text` for `uid` after its connection.
-    pub(crate) fn reserve(&mut self, text: &str, uid: u32) {
+    /// A number above those of all reservations.
+    pub(crate) const fn next_order(&mut self) -> u64 {
+        self.reservations = self.reservations.saturating_add(1);
+        self.reservations
+    }
+
+    /// Keeps `text` for `uid` after its connection. The user's oldest reservation goes if there are
+    /// too many: which.
+    pub(crate) fn reserve(&mut self, text: &str, uid: u32, order: u64) -> Option<Arc<str>> {
         self.unreserve(text);
-        self.reservations = self.reservations.wrapping_add(1);
-        let order = self.reservations;
+        self.reservations = self.reservations.max(order);
         let text: Arc<str> = Arc::from(text);
         self.reserved.insert(Arc::clone(&text), Reservation { uid, order });
         let mine = self.by_uid.entry(uid).or_default();
         mine.insert(order, text);
-        if mine.len() > RESERVED_PER_UID
-            && let Some((_, oldest)) = mine.pop_first()
-        {
-            self.reserved.remove(&oldest);
+        let full = mine.len() > RESERVED_PER_UID;
+        let oldest = if full { mine.pop_first().map(|(_, oldest)| oldest) } else { None };
+        if let Some(oldest) = &oldest {
+            self.reserved.remove(oldest);
         }
         self.touch();
+        oldest
     }
 
     /// Ends the reservation of exactly this address.
@@ -291,7 +298,7 @@ mod tests {
     fn a_claim_meets_owners_above_and_below_and_other_users_reservations() {
         let mut names = Names::default();
         names.register("hyperty://a.b/c/d", peer(1));
-        names.reserve("hyperty://a.b/r/s", 7);
+        names.reserve("hyperty://a.b/r/s", 7, 1);
         let table = [
             ("hyperty://a.b/c/d", 7, false),
             ("hyperty://a.b/c", 7, false),

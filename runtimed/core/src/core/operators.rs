@@ -63,6 +63,7 @@ impl Core {
             expired: counters.expired,
             queued: counters.queued,
             late: counters.late,
+            store: self.store_trouble.clone(),
             ..StatusReply::default()
         }
     }

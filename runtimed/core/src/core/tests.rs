@@ -5,6 +5,7 @@ mod addresses;
 mod bench;
 mod bridges;
 mod faults;
+mod kept;
 mod limits;
 mod operators;
 mod requests;

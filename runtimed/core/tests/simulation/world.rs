@@ -298,7 +298,10 @@ impl World {
                     self.totals.deploys += 1;
                 }
             }
-            Effect::Console { .. } | Effect::Forward { .. } | Effect::Send { .. } => {}
+            Effect::Console { .. }
+            | Effect::Forward { .. }
+            | Effect::Send { .. }
+            | Effect::Persist(_) => {}
             other => self.worker_effect(other),
         }
     }

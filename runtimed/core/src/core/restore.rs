@@ -1,0 +1,40 @@
+//! What is kept in the store, and how it comes back.
+
+use super::Core;
+use crate::effect::Effect;
+use crate::store::{Change, ClaimRow, Record};
+
+impl Core {
+    /// Keeps a change for ever.
+    pub(crate) fn persist(&mut self, change: Change) {
+        self.bus.out.push(Effect::Persist(Box::new(change)));
+    }
+
+    /// Takes back what was kept.
+    pub(super) fn restore(&mut self, rows: Vec<Record>) {
+        let mut claims: Vec<ClaimRow> = Vec::new();
+        for row in rows {
+            match row {
+                Record::Claim(row) => claims.push(row),
+                // The shell's own, or of parts that do not read them yet.
+                Record::Runtime(_)
+                | Record::Stub(_)
+                | Record::Sandbox(_)
+                | Record::Hyperty(_)
+                | Record::Reuse(_)
+                | Record::Object(_)
+                | Record::Subscription(_)
+                | Record::Lease(_)
+                | Record::Block(_)
+                | Record::Outbox(_)
+                | Record::Dead(_)
+                | Record::Code(_) => {}
+            }
+        }
+        // The oldest first: it is the first to go if there are too many.
+        claims.sort_by_key(|row| row.seq);
+        for row in &claims {
+            self.restore_claim(row);
+        }
+    }
+}
