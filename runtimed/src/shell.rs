@@ -25,8 +25,8 @@ use crate::config::Config;
 use crate::identity::{Identity, random_bytes};
 use crate::limits::{CGROUP_REMOVE_AFTER, KILLED_WITHIN, LAST_WORDS_WITHIN, STOP_WITHIN};
 use crate::paths::Paths;
-pub(crate) use cgroup::Bounds;
 use crate::store::Kept;
+pub(crate) use cgroup::Bounds;
 pub(crate) use reload::Source;
 pub(crate) use sockets::Passed;
 
