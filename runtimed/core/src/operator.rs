@@ -122,6 +122,7 @@ impl Ua {
         self.followers.retain(|follower| follower.token != token);
         for component in self.components.values_mut() {
             component.waiters.retain(|waiter| waiter.0 != token);
+            component.leaving.retain(|waiter| *waiter != token);
         }
     }
 
@@ -378,14 +379,15 @@ impl Ua {
         out.push(UaOut::Failed { key: key.clone(), refusal: removed });
         self.remove(now, &key, "removed", out);
         if let Some(component) = self.components.get_mut(&key).filter(|_| has_process) {
-            // The end of its process is the event.
+            // The end of its process is the event, and the answer.
             component.after_stop = AfterStop::Forget;
+            component.leaving.push(token);
         } else {
             self.forget(&key, out);
             let name = key.to_string();
             self.event(now, Happened::new("exited", &name, "undeployed by an operator"), out);
+            reply(token, Reply::Done, ReplyTo::Last, out);
         }
-        reply(token, Reply::Done, ReplyTo::Last, out);
     }
 
     fn operator_restart(&mut self, now: Time, token: Token, name: &str, out: &mut Vec<UaOut>) {

@@ -8,15 +8,17 @@
 //!
 //! Silence alone never ends anything; two missed heartbeats do.
 
-use crate::effect::{Attach, Effect};
+use crate::effect::{Attach, Effect, ReplyTo};
 use crate::input::{Exit, SandboxId, Time};
 use crate::limits::{
     EXITS_KEPT, HEARTBEATS_MISSED_MAX, QUARANTINE_MS, QUARANTINE_REARM_MS, REMOVE_GRACE_MS,
 };
+use crate::operator::reply;
 use crate::ua::component::{AfterStop, State};
 use crate::ua::sandbox::Sandbox;
 use crate::ua::{Happened, Refusal, Ua, UaOut};
 use protocol::address::RouteKey;
+use protocol::control::Reply;
 use protocol::ctl::{CtlDown, Role};
 use protocol::reason::Reason;
 
@@ -253,7 +255,11 @@ impl Ua {
     pub(crate) fn forget(&mut self, key: &RouteKey, out: &mut Vec<UaOut>) {
         let removed = Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"));
         self.answer_waiters(key, Some(&removed), out);
-        if let Some(package) = self.components.remove(key).and_then(|c| c.package) {
+        let Some(component) = self.components.remove(key) else { return };
+        for token in component.leaving {
+            reply(token, Reply::Done, ReplyTo::Last, out);
+        }
+        if let Some(package) = component.package {
             out.push(UaOut::Effect(Effect::DropCode { code: package.code }));
         }
     }

@@ -3,7 +3,7 @@
 use super::{Refusal, Waiter};
 use crate::deploy::Deploy;
 use crate::grants::Grants;
-use crate::input::{CodeHandle, Digest, SandboxId, Time};
+use crate::input::{CodeHandle, Digest, SandboxId, Time, Token};
 use crate::limits::{LOG_LINES_KEPT, STAGES_KEPT};
 use crate::settings::Settings;
 use protocol::address::{Address, RouteKey};
@@ -102,6 +102,8 @@ pub(crate) struct Component {
     pub(crate) waiters: Vec<Waiter>,
     /// Stopping: what happens when the process is gone.
     pub(crate) after_stop: AfterStop,
+    /// Operators who wait until it is gone.
+    pub(crate) leaving: Vec<Token>,
 }
 
 impl Component {
@@ -130,6 +132,7 @@ impl Component {
             log: VecDeque::new(),
             waiters: Vec::new(),
             after_stop: AfterStop::Sleep,
+            leaving: Vec::new(),
         }
     }
 

@@ -138,14 +138,16 @@ fn undeploy_during_a_deploy_ends_it_and_answers_who_waits() {
     for held in [Step::Fetch, Step::Source, Step::Load, Step::Activate, Step::Verify] {
         let mut world = World::new().holding(&[held]);
         let token = world.operator(deploy(true, false));
-        world.ask(Command::Undeploy { name: name() });
+        let leaving = world.operator(Command::Undeploy { name: name() });
         let replies = world.replies(token);
         let undeployed = Some(Reason::Undeployed);
         assert!(
             matches!(&replies[..], [Reply::Denied { reason, .. }] if *reason == undeployed),
             "{held:?} {replies:?}"
         );
+        assert!(world.replies(leaving).is_empty() || world.ua.components.is_empty(), "{held:?}");
         world.pass(2_001);
+        assert_eq!(world.replies(leaving), [Reply::Done], "answered when it is gone");
         assert!(world.alive.is_empty() && world.codes.is_empty(), "{held:?}");
         assert!(world.ua.components.is_empty(), "{held:?}");
         assert!(world.outs.iter().any(|out| matches!(out, UaOut::Failed { .. })), "{held:?}");
