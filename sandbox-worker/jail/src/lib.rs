@@ -9,6 +9,7 @@ pub mod limits;
 mod prove;
 mod raw;
 pub mod spawn;
+pub mod survey;
 
 pub use confine::{ConfineError, Confinement, confine};
 pub use prove::{Failure, Proof};

@@ -150,9 +150,25 @@ pub(crate) fn socket_option(fd: RawFd, option: libc::c_int) -> Result<libc::c_in
 /// Makes any system call. What the arguments point to is only read.
 pub(crate) fn attempt(call: libc::c_long, args: [libc::c_long; 6]) -> Result<libc::c_long, Errno> {
     let [first, second, third, fourth, fifth, sixth] = args;
-    // SAFETY: the callers are the probes, whose arguments are integers that are no addresses of
-    // ours, and addresses of constants that the calls they are given to only read.
+    // SAFETY: the callers are the probes and the survey, whose arguments are integers that are no
+    // addresses of ours, and addresses of constants that the calls they are given to only read.
     checked(unsafe { libc::syscall(call, first, second, third, fourth, fifth, sixth) })
+}
+
+/// Whether a filter may answer with this action.
+pub(crate) fn filter_action(action: u32) -> Result<(), Errno> {
+    let ask = libc::SECCOMP_GET_ACTION_AVAIL;
+    // SAFETY: the kernel reads one number, which outlives the call.
+    checked(unsafe { libc::syscall(libc::SYS_seccomp, ask, 0, &raw const action) }).map(drop)
+}
+
+/// Whether something keeps the clock right.
+pub(crate) fn clock_is_synchronised() -> Result<bool, Errno> {
+    // SAFETY: integers of which zero is a value; no modes ask for no change.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills in the structure, which is its own.
+    let clock = unsafe { libc::adjtimex(&raw mut state) };
+    checked(clock.into()).map(|_state| state.status & libc::STA_UNSYNC == 0)
 }
 
 /// Closes a descriptor that an attack brought.
