@@ -1,7 +1,7 @@
 //! `sandbox-worker`: the confined process. What it does is its role; the daemon chooses.
 //!
 //! It writes nothing to standard output; standard error is its log. Everything else goes over the
-//! link that it inherits. Exit statuses are in `protocol::exit`.
+//! link that it inherits. Only the probe has none, and prints. Exit statuses are in `protocol::exit`.
 #![forbid(unsafe_code)]
 
 mod echo;
@@ -11,6 +11,7 @@ mod hostapi;
 mod minibus;
 mod net;
 mod port;
+mod probe;
 mod role;
 mod spawner;
 mod stub;
@@ -19,6 +20,7 @@ use clap::{Parser, ValueEnum};
 use jail::Profile;
 use nix::errno::Errno;
 use nix::sys::socket::{UnixAddr, getpeername};
+use protocol::ctl::Level;
 use protocol::exit;
 use std::io::Write as _;
 use std::os::fd::RawFd;
@@ -37,6 +39,19 @@ struct Arguments {
     /// Number of the inherited image that workers are started from (spawner only)
     #[arg(long, required_if_eq("role", "spawner"))]
     image_fd: Option<RawFd>,
+    /// Process whose cgroup and limits count (probe only)
+    #[arg(long)]
+    of: Option<i32>,
+    /// Level that is demanded (probe only)
+    #[arg(long, value_parser = level, default_value = "namespaces")]
+    minimum: Level,
+}
+
+fn level(word: &str) -> Result<Level, String> {
+    [Level::None, Level::Filtered, Level::Namespaces, Level::Full]
+        .into_iter()
+        .find(|level| level.name() == word)
+        .ok_or_else(|| format!("{word} is no level"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,6 +60,7 @@ enum RoleName {
     Net,
     Fetch,
     Stub,
+    Probe,
 }
 
 /// Says it to whoever reads the log.
@@ -61,6 +77,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
         }
     };
+    if arguments.role == RoleName::Probe {
+        return probe::run(arguments.of, arguments.minimum);
+    }
     // Adopting a number that is not ours to close would break the process later and elsewhere.
     if getpeername::<UnixAddr>(arguments.link_fd).is_err() {
         return usage(&format!("descriptor {} is no link", arguments.link_fd));
@@ -74,6 +93,7 @@ fn main() -> ExitCode {
         (RoleName::Net, _) => net::run(arguments.link_fd),
         (RoleName::Fetch, _) => fetch::run(arguments.link_fd),
         (RoleName::Stub, _) => role::run(Profile::Stub, arguments.link_fd, stub::serve),
+        (RoleName::Probe, _) => usage("the probe has no link"),
     }
 }
 

@@ -40,3 +40,23 @@ fn help_and_version_are_no_errors() {
         assert_eq!(run(&[flag]).unwrap().status.code(), Some(0), "{flag}");
     }
 }
+
+#[test]
+fn the_probe_prints_one_array_and_what_it_tried_is_gone() {
+    let output = run(&["--role", "probe", "--minimum", "filtered"]).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let checks: Vec<_> = rows.iter().map(|row| row["check"].as_str().unwrap()).collect();
+    let all = "worker kernel namespaces landlock seccomp cgroup limits clock sandbox";
+    assert_eq!(checks.join(" "), all);
+    let sandbox = rows.last().unwrap();
+    assert_eq!(sandbox["state"], "ok", "{sandbox}");
+    assert!(sandbox["found"].as_str().unwrap().contains("attacks on itself refused"), "{sandbox}");
+}
+
+#[test]
+fn the_probe_knows_only_the_levels() {
+    let output = run(&["--role", "probe", "--minimum", "strong"]).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("strong is no level"));
+}
