@@ -144,6 +144,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look for what this machine lacks, what that costs, and how to mend it.
+    Doctor,
     /// Show the whole story on a private daemon with two domains on loopback.
     Demo {
         /// Leave it running for exploration.

@@ -10,6 +10,9 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+/// The service's.
+pub(crate) const SYSTEM_SOCKET: &str = "/run/runtimed/control.sock";
+
 /// One request on its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -28,7 +31,7 @@ pub(crate) fn socket_path(root: Option<&Path>, socket: Option<&Path>) -> PathBuf
         .map(|dir| PathBuf::from(dir).join("runtimed/control.sock"));
     match user {
         Some(path) if path.exists() => path,
-        _ => PathBuf::from("/run/runtimed/control.sock"),
+        _ => PathBuf::from(SYSTEM_SOCKET),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::cli::{Cli, Command, ConfigCommand, Format, Global, WaitFor};
 use crate::client::{Client, socket_path};
 use crate::output::{self, Failure};
-use crate::{config_default, demo, render};
+use crate::{config_default, demo, doctor, render};
 use nix::sys::signal::Signal;
 use protocol::control::{self, Reply};
 use protocol::exit;
@@ -62,6 +62,7 @@ pub(crate) fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Config { command: ConfigCommand::Default } => {
             output::line(config_default::TEXT.trim_end())?;
         }
+        Command::Doctor => return doctor::run(&cli.global),
         Command::Demo { keep } => demo::run(*keep)?,
     }
     Ok(exit::OK)

@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod config_default;
 mod demo;
+mod doctor;
 mod output;
 mod render;
 mod time;

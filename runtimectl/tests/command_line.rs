@@ -21,7 +21,7 @@ fn help_names_every_command_and_is_no_error() {
     let help = text(&output.stdout);
     for command in [
         "status", "ps", "inspect", "deploy", "undeploy", "restart", "kill", "send", "call",
-        "monitor", "resolve", "logs", "events", "config", "demo",
+        "monitor", "resolve", "logs", "events", "config", "doctor", "demo",
     ] {
         let listed = help.lines().any(|line| line.split_whitespace().next() == Some(command));
         assert!(listed, "{command} is not in\n{help}");

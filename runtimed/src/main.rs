@@ -18,7 +18,8 @@ use log::Log;
 use paths::Paths;
 use shell::{Passed, Source, Start};
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use store::Kept;
 
@@ -32,7 +33,7 @@ struct Args {
     /// Put everything (sockets, state, cache) under this folder.
     #[arg(long, value_name = "DIR", env = "RUNTIMED_ROOT")]
     root: Option<PathBuf>,
-    /// Only check the configuration.
+    /// Only check the configuration, and print where everything would be.
     #[arg(long)]
     check_config: bool,
 }
@@ -66,10 +67,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// What was checked, one `key = value` a line.
+fn say(file: &Path, paths: Option<&Paths>, config: &Config) -> Result<(), Failure> {
+    let absent = if file.exists() { "" } else { " (not there: defaults)" };
+    let mut lines = vec![format!("config = {}{absent}", file.display())];
+    if let Some(Paths { run, state, cache, .. }) = paths {
+        for (name, place) in [("run", run), ("state", state), ("cache", cache)] {
+            lines.push(format!("{name} = {}", place.display()));
+        }
+    }
+    lines.push(format!("minimum = {}", config.settings.minimum.name()));
+    lines.extend(config.without_effect.iter().map(|key| format!("without effect = {key}")));
+    let text = lines.join("\n");
+    writeln!(std::io::stdout(), "{text}")
+        .map_err(|error| Failure::new(protocol::exit::FAILED, format!("cannot print: {error}")))
+}
+
 fn run(args: Args) -> Result<(), Failure> {
     if let (true, Some(file)) = (args.check_config, &args.config) {
         // Wherever the daemon will live.
-        return Config::load(file, true).map(drop).map_err(Failure::config);
+        let config = Config::load(file, true).map_err(Failure::config)?;
+        return say(file, None, &config);
     }
     let system = args.root.is_none() && nix::unistd::geteuid().is_root();
     let paths = Paths::choose(args.root, system, std::env::var_os)
@@ -79,7 +97,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let file = args.config.unwrap_or_else(|| paths.config.clone());
     let config = Config::load(&file, must_exist).map_err(Failure::config)?;
     if args.check_config {
-        return Ok(());
+        return say(&file, Some(&paths), &config);
     }
     let log = Log::start(config.log_level).map_err(Failure::config)?;
     for key in &config.without_effect {

@@ -34,6 +34,16 @@ fn a_good_configuration_passes_the_check_and_nothing_is_made() {
     let output = runtimed().arg("--root").arg(root.path()).arg("--check-config").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    let place = |name: &str| root.path().join(name).display().to_string();
+    let lines = [
+        format!("config = {}", place("runtimed.toml")),
+        format!("run = {}", place("run")),
+        format!("state = {}", place("state")),
+        format!("cache = {}", place("cache")),
+        "minimum = namespaces".to_owned(),
+    ];
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.lines().collect::<Vec<_>>(), lines);
 }
 
 #[test]
