@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use std::ffi::{CStr, c_long};
 use std::ptr::null;
 
-const KEY: &CStr = c"jail-probe-secret";
+pub(crate) const KEY: &CStr = c"jail-probe-secret";
 
 /// Ids of the process, its parent, group and session, and its host name, as it sees them.
 pub(crate) fn identity() -> String {
@@ -138,6 +138,10 @@ fn special(name: &str) -> String {
         "rights" => rights(),
         #[cfg(target_arch = "x86_64")]
         "foreign" => foreign(),
+        "spin" => loop {
+            std::hint::spin_loop();
+        },
+        "flood-descriptors" => flood_descriptors(),
         "abort" => std::process::abort(),
         "fault" => {
             // SAFETY: none; a fault is what is wanted.
@@ -179,6 +183,17 @@ fn rights() -> String {
         Ok(_) => "ok".to_owned(),
         Err(errno) => format!("{errno:?}"),
     }
+}
+
+/// Sends copies of descriptor 0 over the link until it is refused.
+fn flood_descriptors() -> String {
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    let fds = [0; 64];
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let bytes = [std::io::IoSlice::new(b"rights")];
+    let refused = (0..8)
+        .find_map(|_| sendmsg::<UnixAddr>(3, &bytes, &rights, MsgFlags::MSG_DONTWAIT, None).err());
+    format!("{refused:?}")
 }
 
 /// `getpid` by the 32-bit door.

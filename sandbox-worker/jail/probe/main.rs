@@ -9,18 +9,23 @@
 //! A spawner's descriptor 0 is the worker's link and its descriptor 1 the test's, both ways.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "only tests run this program")]
+#![allow(unsafe_code, reason = "descriptors are planted")]
 
 mod attempts;
+mod escapes;
 #[path = "../../../runtimed/src/shell/verify.rs"]
 mod verify;
 
+use escapes::{HELD_FD, PLANTED_FD};
 use jail::spawn::{Limits, Spawn, prepare, spawn};
 use jail::{Profile, confine};
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, send};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::io::{BufRead as _, BufReader, IoSliceMut};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::Ordering;
 use verify::{Expect, verify};
 
 /// A worker's link.
@@ -32,6 +37,10 @@ fn main() -> ExitCode {
     match args.as_slice() {
         ["daemon", rest @ ..] => daemon(rest),
         ["spawner", role, uid] => spawner(role, uid.parse().ok()),
+        ["without-landlock", "spawner", role, uid] => {
+            refuse_landlock();
+            spawner(role, uid.parse().ok())
+        }
         ["judge", pid, uid, claim] => judge(pid.parse().unwrap(), uid.parse().ok(), claim),
         [role] => worker(role),
         _ => ExitCode::from(2),
@@ -43,6 +52,28 @@ fn daemon(rest: &[&str]) -> ExitCode {
     let mut spawner = Command::new("/proc/self/exe").args(rest).spawn().unwrap();
     drop(spawner.wait());
     ExitCode::SUCCESS
+}
+
+/// Makes the kernel one that has no Landlock, for this process and all that it makes.
+fn refuse_landlock() {
+    let calls = [
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_landlock_add_rule,
+        libc::SYS_landlock_restrict_self,
+    ];
+    let absent = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let rules = calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let target = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, absent, target).unwrap();
+    apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+/// Holds a folder open without close-on-exec, as a mistake in a daemon would.
+fn plant_folder() {
+    let root = std::mem::ManuallyDrop::new(File::open("/").unwrap());
+    // SAFETY: the number is free, and nobody closes it.
+    let planted = unsafe { nix::unistd::dup2_raw(&*root, PLANTED_FD) };
+    std::mem::forget(planted.unwrap());
 }
 
 fn profile(role: &str) -> Profile {
@@ -58,6 +89,7 @@ fn spawner(role: &str, uid: Option<u32>) -> ExitCode {
     // What a worker must not see: a key in the very keyring that it would inherit.
     attempts::plant_key();
     assert_eq!(attempts::find_key(), "ok", "the planted key is seen where it may be");
+    plant_folder();
     let image = if role == "no-program" { "/dev/null" } else { "/proc/self/exe" };
     let image = File::open(image).unwrap();
     let link = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
@@ -166,13 +198,33 @@ fn eprint_or_say(text: &str) {
 
 /// Makes each attempt that it is asked for, until the link ends.
 fn serve() -> ExitCode {
-    let mut buffer = [0_u8; 256];
     loop {
-        let read = recv(LINK.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
-        if read == 0 {
+        let asked = hear();
+        if asked.is_empty() {
             return ExitCode::SUCCESS;
         }
-        let name = String::from_utf8_lossy(buffer.get(..read).unwrap()).into_owned();
-        say(&format!("{name} {}", attempts::attempt(&name)));
+        let said = match asked.split_once(' ') {
+            Some(("escape", row)) => escapes::make(row),
+            Some(("calls", role)) => escapes::refused_calls(role),
+            _ => attempts::attempt(&asked),
+        };
+        let word = asked.split(' ').next().unwrap();
+        say(&format!("{word} {said}"));
     }
+}
+
+/// What is asked; a descriptor that comes with it is kept.
+fn hear() -> String {
+    let mut buffer = [0_u8; 256];
+    let mut rights = nix::cmsg_space!(i32);
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let heard = recvmsg::<UnixAddr>(LINK, &mut slices, Some(&mut rights), MsgFlags::empty());
+    let heard = heard.unwrap();
+    for message in heard.cmsgs().unwrap() {
+        if let ControlMessageOwned::ScmRights(fds) = message {
+            HELD_FD.store(*fds.first().unwrap(), Ordering::Relaxed);
+        }
+    }
+    let read = heard.bytes;
+    String::from_utf8_lossy(buffer.get(..read).unwrap()).into_owned()
 }

@@ -4,12 +4,15 @@
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, recv, send, sendmsg,
+    socketpair,
+};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::io::{BufRead as _, BufReader, IoSlice, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -88,7 +91,8 @@ fn probe_without_namespaces(who: Who) -> (Command, Option<Copied>) {
                  echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
     let first = plain.get_program().to_owned();
     let rest: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
-    let closed = ["--user", "--keep-caps", "sh", "-c", close, "sh"];
+    // A shell that is not privileged gives up what it has when its ids are mapped while it asks.
+    let closed = ["--user", "--keep-caps", "sh", "-p", "-c", close, "sh"];
     if who == Who::Root {
         // Its workers have host ids, which must exist inside: mapped by `map_all`.
         let mut command = Command::new("unshare");
@@ -149,6 +153,11 @@ impl Scene {
         scene.born()
     }
 
+    /// One in a place where the kernel has no Landlock.
+    pub(crate) fn without_landlock(who: Who, role: &str) -> Self {
+        Self::start(who, probe(who), &["without-landlock", "spawner", role])
+    }
+
     /// One that is not this process's child.
     pub(crate) fn below_a_daemon(who: Who, role: &str) -> Self {
         let mut scene = Self::start(who, probe(who), &["daemon", "spawner", role]);
@@ -195,7 +204,8 @@ impl Scene {
         self
     }
 
-    fn wait(&self) {
+    /// Waits until the worker has said something.
+    pub(crate) fn wait(&self) {
         let mut waiting = [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut waiting, PollTimeout::from(PATIENCE_MS)), Ok(1), "nothing came");
     }
@@ -203,7 +213,7 @@ impl Scene {
     /// The worker's next words.
     pub(crate) fn read(&mut self) -> String {
         self.wait();
-        let mut buffer = [0_u8; 2_048];
+        let mut buffer = [0_u8; 4_096];
         let read = recv(self.link.as_raw_fd(), &mut buffer, MsgFlags::empty()).unwrap();
         assert!(read > 0, "the worker ended");
         String::from_utf8(buffer[..read].to_vec()).unwrap()
@@ -214,12 +224,41 @@ impl Scene {
         send(self.link.as_raw_fd(), name.as_bytes(), MsgFlags::MSG_NOSIGNAL).unwrap();
     }
 
+    /// Number of the process that made the worker.
+    pub(crate) fn supervisor(&self) -> u32 {
+        self.first.id()
+    }
+
+    /// Hands a descriptor to the worker; the next attempt finds it.
+    pub(crate) fn hand(&mut self, held: &impl AsRawFd, name: &str) {
+        let fds = [held.as_raw_fd()];
+        let (rights, bytes) = ([ControlMessage::ScmRights(&fds)], [IoSlice::new(name.as_bytes())]);
+        sendmsg::<UnixAddr>(self.link.as_raw_fd(), &bytes, &rights, MsgFlags::MSG_NOSIGNAL, None)
+            .unwrap();
+    }
+
+    /// Waits until the worker waits itself, for the next question.
+    pub(crate) fn rests(&self) {
+        let patience = Instant::now();
+        let file = format!("/proc/{}/stat", self.worker.unwrap());
+        while !fs::read_to_string(&file).unwrap().contains(") S ") {
+            assert!(patience.elapsed().as_millis() < PATIENCE_MS.into(), "it goes on");
+            std::thread::yield_now();
+        }
+    }
+
     /// The outcome of an attempt.
     pub(crate) fn attempt(&mut self, name: &str) -> String {
         self.ask(name);
+        self.outcome(name)
+    }
+
+    /// The outcome of what was asked as `name`.
+    pub(crate) fn outcome(&mut self, name: &str) -> String {
+        let word = name.split(' ').next().unwrap();
         loop {
             let said = self.read();
-            if let Some(outcome) = said.strip_prefix(&format!("{name} ")) {
+            if let Some(outcome) = said.strip_prefix(&format!("{word} ")) {
                 return outcome.to_owned();
             }
             assert_eq!(said, "rights", "only a descriptor may come before the outcome");

@@ -4,6 +4,8 @@
 //! unconditional calls are cached by the kernel as a bitmap, so that reading, writing and waiting
 //! cost nothing more.
 
+#[cfg(all(test, target_arch = "x86_64"))]
+mod golden;
 mod rules;
 
 use super::{ConfineError, demand};
