@@ -110,6 +110,20 @@ fn nobody_asks_for_the_signals_of_tokio() {
     }
 }
 
+/// A jail with a wall left out is for the tests of the jail only.
+#[test]
+fn nobody_asks_for_a_jail_with_a_wall_left_out() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let features = dependency["features"].as_array().unwrap();
+            let asks = dependency["name"] == "jail" && !features.is_empty();
+            assert!(!asks, "{} asks for features of the jail", package["name"]);
+        }
+        let defaults = &package["features"]["default"];
+        assert!(package["name"] != "jail" || defaults.is_null(), "the jail has default features");
+    }
+}
+
 /// Cargo builds the programs of a package for its own tests only; without one, `cargo test` in a
 /// clean clone would leave the system tests without that program.
 #[test]

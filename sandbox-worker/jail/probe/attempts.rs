@@ -37,6 +37,14 @@ pub(crate) fn plant_key() {
     assert!(key > 0, "{}", Errno::last());
 }
 
+#[cfg(feature = "breach")]
+/// Leaves a segment of shared memory, which ends with the IPC namespace of this process.
+pub(crate) fn plant_segment() {
+    // SAFETY: three integers.
+    let segment = unsafe { libc::shmget(libc::IPC_PRIVATE, 4_096, 0o600) };
+    assert!(segment >= 0, "{}", Errno::last());
+}
+
 pub(crate) fn find_key() -> String {
     let (kind, keyring) = (c"user".as_ptr(), libc::KEY_SPEC_SESSION_KEYRING);
     // SAFETY: the strings end with zero; nothing is written.
@@ -142,6 +150,8 @@ fn special(name: &str) -> String {
             std::hint::spin_loop();
         },
         "flood-descriptors" => flood_descriptors(),
+        "multiply" => multiply(),
+        "outlive" => outlive(),
         "abort" => std::process::abort(),
         "fault" => {
             // SAFETY: none; a fault is what is wanted.
@@ -183,6 +193,40 @@ fn rights() -> String {
         Ok(_) => "ok".to_owned(),
         Err(errno) => format!("{errno:?}"),
     }
+}
+
+/// Makes children that wait for ever, until it is refused: what it was, and their number.
+fn multiply() -> String {
+    for born in 0..64 {
+        if born_waiting() < 0 {
+            return format!("{:?} after {born}", Errno::last());
+        }
+    }
+    "unbounded".to_owned()
+}
+
+fn born_waiting() -> c_long {
+    // SAFETY: the child makes no call but `pause`.
+    let born = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if born == 0 {
+        loop {
+            // SAFETY: no arguments.
+            unsafe { libc::pause() };
+        }
+    }
+    born
+}
+
+/// Leaves a grandchild behind, in a session of its own, that nobody waits for.
+fn outlive() -> String {
+    // SAFETY: the child makes no call but those below, and ends.
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if child == 0 {
+        let alone = nix::unistd::setsid().is_ok() && born_waiting() > 0;
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(i32::from(!alone)) };
+    }
+    format!("{:?}", nix::sys::wait::wait())
 }
 
 /// Sends copies of descriptor 0 over the link until it is refused.

@@ -36,13 +36,26 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["daemon", rest @ ..] => daemon(rest),
-        ["spawner", role, uid] => spawner(role, uid.parse().ok()),
+        // The same, by a name that its process shows.
+        ["throw-away", rest @ ..] => daemon(rest),
+        ["spawner", role, uid] => spawner(&[role], uid.parse().ok()),
+        #[cfg(feature = "breach")]
+        ["spawner", role, uid, without] => {
+            jail::breach::open(without, escapes::FILTERED).unwrap();
+            attempts::plant_segment();
+            spawner(&[role, without], uid.parse().ok())
+        }
         ["without-landlock", "spawner", role, uid] => {
             refuse_landlock();
-            spawner(role, uid.parse().ok())
+            spawner(&[role], uid.parse().ok())
         }
         ["judge", pid, uid, claim] => judge(pid.parse().unwrap(), uid.parse().ok(), claim),
         [role] => worker(role),
+        #[cfg(feature = "breach")]
+        [role, without] => {
+            jail::breach::open(without, escapes::FILTERED).unwrap();
+            worker(role)
+        }
         _ => ExitCode::from(2),
     }
 }
@@ -84,19 +97,21 @@ fn profile(role: &str) -> Profile {
     }
 }
 
-fn spawner(role: &str, uid: Option<u32>) -> ExitCode {
+/// Makes a worker with these arguments, of which the first is its role.
+fn spawner(worker: &[&str], uid: Option<u32>) -> ExitCode {
     prepare().unwrap();
     // What a worker must not see: a key in the very keyring that it would inherit.
     attempts::plant_key();
     assert_eq!(attempts::find_key(), "ok", "the planted key is seen where it may be");
     plant_folder();
+    let role = *worker.first().unwrap();
     let image = if role == "no-program" { "/dev/null" } else { "/proc/self/exe" };
     let image = File::open(image).unwrap();
     let link = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
     let log = std::io::stderr().as_fd().try_clone_to_owned().unwrap();
     let null: OwnedFd = File::open("/dev/null").unwrap().into();
     nix::unistd::dup2_stdin(&null).unwrap();
-    let args = ["jail-probe", role];
+    let args = [&["jail-probe"], worker].concat();
     let profile = profile(role);
     let limits = Limits::of(profile);
     let image = image.as_fd();

@@ -85,14 +85,26 @@ pub(crate) fn probe(who: Who) -> (Command, Option<Copied>) {
 /// The probe as a command of `who` in a place where the kernel makes no namespaces: a user
 /// namespace of its own, with a bound of none.
 fn probe_without_namespaces(who: Who) -> (Command, Option<Copied>) {
+    let close = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    in_user_namespace(who, close)
+}
+
+/// The probe as a command of `who` in user, mount, pid, ipc and uts namespaces that end with it.
+fn probe_to_throw_away(who: Who) -> (Command, Option<Copied>) {
+    let fresh = "exec unshare --mount --pid --fork --kill-child=SIGKILL --mount-proc \
+                 --ipc --uts \"$@\"";
+    in_user_namespace(who, fresh)
+}
+
+/// The probe as a command of `who` in a user namespace of its own, started by the shell's `then`.
+fn in_user_namespace(who: Who, then: &str) -> (Command, Option<Copied>) {
     let (plain, copied) = probe(who);
     // Until its ids are mapped, it could not execute the probe as anybody.
-    let close = "until grep -q . /proc/self/uid_map; do :; done; \
-                 echo 0 > /proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let then = format!("until grep -q . /proc/self/gid_map; do :; done; {then}");
     let first = plain.get_program().to_owned();
     let rest: Vec<_> = plain.get_args().map(ToOwned::to_owned).collect();
     // A shell that is not privileged gives up what it has when its ids are mapped while it asks.
-    let closed = ["--user", "--keep-caps", "sh", "-p", "-c", close, "sh"];
+    let closed = ["--user", "--keep-caps", "sh", "-p", "-c", &then, "sh"];
     if who == Who::Root {
         // Its workers have host ids, which must exist inside: mapped by `map_all`.
         let mut command = Command::new("unshare");
@@ -146,11 +158,24 @@ impl Scene {
 
     /// One whose spawner gets no namespaces from the kernel.
     pub(crate) fn without_namespaces(who: Who, role: &str) -> Self {
-        let scene = Self::begin(who, probe_without_namespaces(who), &["spawner", role]);
+        let scene = Self::begin(who, probe_without_namespaces(who), &["spawner", role], &[]);
         if who == Who::Root {
             map_all(scene.first.id());
         }
         scene.born()
+    }
+
+    /// One that leaves out `layer`, in namespaces that are thrown away with it; its filter gives an
+    /// errno of its own. It is not this process's child.
+    pub(crate) fn lacking(who: Who, role: &str, layer: &str) -> Self {
+        let args = ["throw-away", "spawner", role];
+        let scene = Self::begin(who, probe_to_throw_away(who), &args, &[layer]);
+        if who == Who::Root {
+            map_all(scene.first.id());
+        }
+        let mut scene = scene.born();
+        scene.worker = None;
+        scene
     }
 
     /// One in a place where the kernel has no Landlock.
@@ -176,17 +201,17 @@ impl Scene {
     }
 
     fn start(who: Who, probe: (Command, Option<Copied>), args: &[&str]) -> Self {
-        Self::begin(who, probe, args).born()
+        Self::begin(who, probe, args, &[]).born()
     }
 
-    fn begin(who: Who, probe: (Command, Option<Copied>), args: &[&str]) -> Self {
+    fn begin(who: Who, probe: (Command, Option<Copied>), args: &[&str], more: &[&str]) -> Self {
         let (link, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .unwrap();
         let (control, far) = UnixStream::pair().unwrap();
         let uid = if who == Who::Root { OWN_UID.to_string() } else { "-".to_owned() };
         let (mut command, copied) = probe;
-        command.args(args).arg(uid).env_clear().stdin(theirs).stdout(OwnedFd::from(far));
+        command.args(args).arg(uid).args(more).env_clear().stdin(theirs).stdout(OwnedFd::from(far));
         let first = command.spawn().unwrap();
         drop(command);
         let control = BufReader::new(control);

@@ -12,7 +12,7 @@ mod landlock;
 mod root;
 
 use crate::limits::{FIRST_FREE_FD, HOST_NAME};
-use crate::{Level, Profile, Proof, prove, raw};
+use crate::{Level, Profile, Proof, breach, prove, raw};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -72,7 +72,9 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
         proof: Proof::default(),
     };
     let entry = entry::check()?;
-    raw::close_from(FIRST_FREE_FD).map_err(failed("descriptors"))?;
+    if !breach::lacks("descriptors") {
+        raw::close_from(FIRST_FREE_FD).map_err(failed("descriptors"))?;
+    }
     own.layers.extend(["descriptors", "rlimits"]);
     session(&mut own)?;
     if entry.namespaces {
@@ -92,9 +94,11 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
     // The daemon may have died before its death could be bound to ours.
     entry::link_lives()?;
     let walls = prove::walls(&own.layers);
-    filter::install(profile)?;
+    if !breach::lacks("seccomp") {
+        filter::install(profile)?;
+    }
     own.layers.push("seccomp");
-    own.proof = walls.and(prove::filter(profile, Errno::EPERM));
+    own.proof = walls.and(prove::filter(profile, breach::refusal()));
     own.settle();
     Ok(own)
 }
@@ -133,9 +137,11 @@ impl Confinement {
 
 fn session(own: &mut Confinement) -> Result<(), ConfineError> {
     let leads = getsid(None) == Ok(getpid()) && getpgrp() == getpid();
+    let leads = leads || breach::lacks("session");
     demand("session", leads, "the process belongs to another's session or group")?;
     own.layers.push("session");
-    match raw::new_session_keyring() {
+    let joined = if breach::lacks("keyring") { Ok(()) } else { raw::new_session_keyring() };
+    match joined {
         Ok(()) => own.layers.push("keyring"),
         Err(errno) => own.missing.push(format!("keyring: {errno}")),
     }
@@ -149,29 +155,42 @@ fn namespaces(
 ) -> Result<(), ConfineError> {
     own.layers.extend(["user-ns", "mount-ns", "pid-ns"]);
     if profile != Profile::Net {
-        demand("net-ns", entry.lonely_network, "there are network interfaces besides lo")?;
+        let lonely = entry.lonely_network || breach::lacks("net-ns");
+        demand("net-ns", lonely, "there are network interfaces besides lo")?;
         own.layers.push("net-ns");
     }
     own.layers.extend(["ipc-ns", "uts-ns", "cgroup-ns"]);
-    nix::unistd::sethostname(HOST_NAME).map_err(failed("uts-ns"))?;
-    root::replace()?;
+    if !breach::lacks("uts-ns-name") {
+        nix::unistd::sethostname(HOST_NAME).map_err(failed("uts-ns"))?;
+    }
+    if !breach::lacks("root") {
+        root::replace()?;
+    }
     own.layers.push("root");
     own.level = Level::Namespaces;
     Ok(())
 }
 
 fn privileges(entry: entry::Entry, own: &mut Confinement) -> Result<(), ConfineError> {
-    capabilities::drop_all(entry.namespaces)?;
+    if !breach::lacks("caps") {
+        capabilities::drop_all(entry.namespaces && !breach::lacks("user-ns"))?;
+    }
     own.layers.push("caps");
-    prctl::set_no_new_privs().map_err(failed("no-new-privs"))?;
-    demand("no-new-privs", prctl::get_no_new_privs() == Ok(true), "it does not last")?;
+    if !breach::lacks("no-new-privs") {
+        prctl::set_no_new_privs().map_err(failed("no-new-privs"))?;
+        demand("no-new-privs", prctl::get_no_new_privs() == Ok(true), "it does not last")?;
+    }
     own.layers.push("no-new-privs");
-    // After the last exec: an exec would set it again.
-    prctl::set_dumpable(false).map_err(failed("non-dumpable"))?;
-    demand("non-dumpable", prctl::get_dumpable() == Ok(false), "it does not last")?;
+    if !breach::lacks("non-dumpable") {
+        // After the last exec: an exec would set it again.
+        prctl::set_dumpable(false).map_err(failed("non-dumpable"))?;
+        demand("non-dumpable", prctl::get_dumpable() == Ok(false), "it does not last")?;
+    }
     own.layers.push("non-dumpable");
-    // Changed ids and capabilities clear it.
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("parent-death"))?;
+    if !breach::lacks("parent-death") {
+        // Changed ids and capabilities clear it.
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("parent-death"))?;
+    }
     own.layers.push("parent-death");
     Ok(())
 }

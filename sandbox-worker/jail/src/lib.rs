@@ -4,6 +4,7 @@
 //!
 //! The place where `unsafe` may live: what nix lacks is called here, in `raw` and `spawn`.
 
+pub mod breach;
 pub mod confine;
 pub mod limits;
 mod prove;

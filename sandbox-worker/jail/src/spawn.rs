@@ -15,8 +15,8 @@ mod plan;
 
 pub use plan::Limits;
 
-use crate::Profile;
 use crate::limits::{EXEC_WITHIN, OOM_SCORE};
+use crate::{Profile, breach};
 use child::{FAILURE_BYTES, Step};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -113,7 +113,9 @@ pub fn prepare() -> io::Result<()> {
         Err(errno) => return Err(errno.into()),
     }
     let _kept = crate::raw::new_session_keyring();
-    prctl::set_no_new_privs()?;
+    if !breach::lacks("no-new-privs") {
+        prctl::set_no_new_privs()?;
+    }
     Ok(())
 }
 
@@ -166,7 +168,8 @@ fn sync_pair() -> Result<(OwnedFd, OwnedFd), SpawnFault> {
 }
 
 fn accompany(born: &Spawned, sync: OwnedFd, uid: Option<u32>) -> Result<(), SpawnFault> {
-    let told = if born.namespaces { map_ids(born.pid, uid) } else { Ok(()) };
+    let mapped = born.namespaces && !breach::lacks("user-ns");
+    let told = if mapped { map_ids(born.pid, uid) } else { Ok(()) };
     let scored = fs::write(format!("/proc/{}/oom_score_adj", born.pid), OOM_SCORE);
     // Best effort: it only decides who is killed first when memory is short.
     drop(scored);

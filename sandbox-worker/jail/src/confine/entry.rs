@@ -2,7 +2,7 @@
 //! A preloaded library could have started a thread, which no wall that is put up here would hold.
 
 use super::ConfineError;
-use crate::raw;
+use crate::{breach, raw};
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -40,9 +40,10 @@ pub(super) fn check() -> Result<Entry, ConfineError> {
         return unclean("it has more than one thread");
     }
     descriptors()?;
-    let namespaces = std::process::id() == 1 && maps_one_id(&read("/proc/self/uid_map")?);
+    let first = std::process::id() == 1 || breach::lacks("pid-ns");
+    let own_ids = maps_one_id(&read("/proc/self/uid_map")?) || breach::lacks("user-ns");
     let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
-    Ok(Entry { namespaces, lonely_network: only_loopback(&interfaces) })
+    Ok(Entry { namespaces: first && own_ids, lonely_network: only_loopback(&interfaces) })
 }
 
 fn threads(status: &str) -> Option<u32> {
@@ -70,7 +71,7 @@ fn descriptors() -> Result<(), ConfineError> {
         found.extend(name.parse::<RawFd>().ok().filter(|number| *number != own));
     }
     found.sort_unstable();
-    if found != [0, 1, 2, LINK_FD] {
+    if found != [0, 1, 2, LINK_FD] && !breach::lacks("descriptors") {
         return unclean(format!("its descriptors are {found:?} instead of 0 to 3"));
     }
     let is_null = |fd: &str| {

@@ -9,8 +9,7 @@ mod golden;
 mod rules;
 
 use super::{ConfineError, demand};
-use crate::{Profile, raw};
-use nix::errno::Errno;
+use crate::{Profile, breach, raw};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompFilter, SeccompRule, apply_filter_all_threads,
 };
@@ -26,7 +25,7 @@ pub(super) fn install(profile: Profile) -> Result<(), ConfineError> {
     // A call that cannot fail, and is on no list.
     demand(
         "seccomp",
-        raw::parent() == Err(Errno::EPERM),
+        raw::parent() == Err(breach::refusal()),
         "the filter lets through what it should not",
     )
 }
@@ -40,7 +39,8 @@ fn program(profile: Profile, pid: u32) -> Result<BpfProgram, BackendError> {
     for (call, rule) in rules::conditional(profile, pid)? {
         list.entry(call).or_default().push(rule);
     }
-    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    #[expect(clippy::as_conversions, reason = "an enum whose values are the numbers of errno")]
+    let refused = SeccompAction::Errno((breach::refusal() as i32).unsigned_abs());
     SeccompFilter::new(list, refused, SeccompAction::Allow, ARCH.try_into()?)?.try_into()
 }
 

@@ -1,10 +1,10 @@
 //! Landlock, where the kernel has it: no file of any kind, no TCP, no signal or abstract socket
 //! outwards. A second wall behind the private root and the filter, never the only one.
 
-use crate::Profile;
+use crate::{Profile, breach};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
-    RulesetAttr as _, RulesetStatus, Scope,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 
 /// The newest rules that were tested; an older kernel takes what it knows of them.
@@ -20,12 +20,17 @@ pub(super) fn restrict(profile: Profile) -> Result<Option<String>, String> {
         // It connects wherever the daemon granted.
         Profile::Net => AccessNet::BindTcp.into(),
     };
+    if breach::lacks("landlock") {
+        return Ok(None);
+    }
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(TESTED))
         .and_then(|rules| rules.handle_access(network))
         .and_then(|rules| rules.scope(Scope::from_all(TESTED)))
         .and_then(Ruleset::create)
+        // It would take new privileges away by itself.
+        .map(|rules| rules.no_new_privs(!breach::lacks("no-new-privs")))
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(|error| error.to_string())?;
     match status.ruleset {

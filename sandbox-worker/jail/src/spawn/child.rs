@@ -5,7 +5,7 @@
 use super::Spawned;
 use super::plan::Plan;
 use crate::limits::FIRST_FREE_FD;
-use crate::raw;
+use crate::{breach, raw};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::setrlimit;
@@ -66,13 +66,25 @@ impl Step {
     }
 }
 
-/// Flags of the namespaces that every jail has; the network's is asked for separately.
-const NAMESPACES: c_int = libc::CLONE_NEWUSER
-    | libc::CLONE_NEWNS
-    | libc::CLONE_NEWPID
-    | libc::CLONE_NEWIPC
-    | libc::CLONE_NEWUTS
-    | libc::CLONE_NEWCGROUP;
+/// The namespaces of a jail, each with its flag.
+const NAMESPACES: [(&str, c_int); 7] = [
+    ("user-ns", libc::CLONE_NEWUSER),
+    ("mount-ns", libc::CLONE_NEWNS),
+    ("pid-ns", libc::CLONE_NEWPID),
+    (NETWORK, libc::CLONE_NEWNET),
+    ("ipc-ns", libc::CLONE_NEWIPC),
+    ("uts-ns", libc::CLONE_NEWUTS),
+    ("cgroup-ns", libc::CLONE_NEWCGROUP),
+];
+/// What the net role does not have.
+const NETWORK: &str = "net-ns";
+
+/// Flags of the namespaces that the plan's process has.
+fn namespace_flags(plan: &Plan) -> c_int {
+    let wanted = |layer| !breach::lacks(layer) && (layer != NETWORK || !plan.net);
+    let flags = NAMESPACES.iter().filter(|(layer, _)| wanted(*layer));
+    flags.fold(0, |all, (_, flag)| all | flag)
+}
 
 /// Makes the child, which runs its plan and never returns.
 pub(super) fn clone(
@@ -81,8 +93,7 @@ pub(super) fn clone(
     cgroup: Option<RawFd>,
 ) -> Result<Spawned, Errno> {
     let mut pidfd: RawFd = -1;
-    let network = if plan.net { 0 } else { libc::CLONE_NEWNET };
-    let own = if namespaces { NAMESPACES | network } else { 0 };
+    let own = if namespaces { namespace_flags(plan) } else { 0 };
     let flags = libc::CLONE_PARENT | libc::CLONE_PIDFD | own;
     let address =
         u64::try_from((&raw mut pidfd).expose_provenance()).map_err(|_e| Errno::EINVAL)?;
@@ -129,16 +140,21 @@ fn live(plan: &Plan, namespaces: bool) -> ! {
 
 /// Runs the plan to its exec; what comes back is the step that failed.
 fn steps(plan: &Plan, namespaces: bool) -> (Step, Errno) {
+    let own_ids = namespaces && !breach::lacks("user-ns");
     let mut at = Step::Session;
     let mut walk = || -> Result<(), Errno> {
         // The process group of the daemon would cross the pid namespace.
-        nix::unistd::setsid()?;
-        // Best effort here: the worker does it again, and reports it.
-        let _kept = raw::new_session_keyring();
+        if !breach::lacks("session") {
+            nix::unistd::setsid()?;
+        }
+        if !breach::lacks("keyring") {
+            // Best effort here: the worker does it again, and reports it.
+            let _kept = raw::new_session_keyring();
+        }
         at = Step::Go;
         wait_for_word(plan)?;
-        if let (Some(_), _) | (_, false) = (plan.uid, namespaces) {
-            become_other(plan, namespaces, &mut at)?;
+        if let (Some(_), _) | (_, false) = (plan.uid, own_ids) {
+            become_other(plan, own_ids, &mut at)?;
         } else {
             at = Step::Gid;
             raw::become_gid(0)?;
@@ -147,17 +163,23 @@ fn steps(plan: &Plan, namespaces: bool) -> (Step, Errno) {
         }
         at = Step::ParentDeath;
         // A change of ids clears it, an exec does not.
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if !breach::lacks("parent-death") {
+            prctl::set_pdeathsig(Signal::SIGKILL)?;
+        }
         at = Step::Limits;
-        for (resource, most) in &plan.limits {
-            setrlimit(*resource, *most, *most)?;
+        if !breach::lacks("rlimits") {
+            for (resource, most) in &plan.limits {
+                setrlimit(*resource, *most, *most)?;
+            }
         }
         at = Step::Descriptors;
         raw::place(plan.null.as_raw_fd(), 0)?;
         raw::place(plan.null.as_raw_fd(), 1)?;
         raw::place(plan.log.as_raw_fd(), 2)?;
         raw::place(plan.link.as_raw_fd(), 3)?;
-        raw::cloexec_from(FIRST_FREE_FD)?;
+        if !breach::lacks("descriptors") {
+            raw::cloexec_from(FIRST_FREE_FD)?;
+        }
         at = Step::Signals;
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         umask(Mode::from_bits_truncate(0o077));
@@ -169,10 +191,10 @@ fn steps(plan: &Plan, namespaces: bool) -> (Step, Errno) {
 }
 
 /// Leaves the caller's groups and takes the ids that the sandbox has for itself, if it has some.
-fn become_other(plan: &Plan, namespaces: bool, at: &mut Step) -> Result<(), Errno> {
+fn become_other(plan: &Plan, own_ids: bool, at: &mut Step) -> Result<(), Errno> {
     let Some(host) = plan.uid else { return Ok(()) };
     // Inside its namespace it is 0, which is the host's id; without one it is the host's id itself.
-    let id = if namespaces { 0 } else { host };
+    let id = if own_ids { 0 } else { host };
     *at = Step::Groups;
     raw::no_groups()?;
     *at = Step::Gid;
