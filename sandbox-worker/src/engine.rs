@@ -18,7 +18,8 @@ use crate::hostapi::PARTS;
 use host::Rejections;
 use limits::{HEAP_BYTES, SLICE, STACK_BYTES, TURN, TURN_LOAD};
 use protocol::ctl::HostProfile;
-use rquickjs::context::EvalOptions;
+use rquickjs::loader::Loader as _;
+use rquickjs::loader::bundle::Bundle;
 use rquickjs::{
     ArrayBuffer, CatchResultExt as _, CaughtError, Context, Ctx, Function, Object, Persistent,
     Runtime, Value,
@@ -340,10 +341,11 @@ impl Engine {
 fn set_up<'js>(ctx: &Ctx<'js>, host: &Rc<RefCell<Host>>) -> rquickjs::Result<Object<'js>> {
     let natives = natives::install(ctx, host)?;
     let api = Object::new(ctx.clone())?;
-    for (name, source) in PARTS {
-        let mut options = EvalOptions::default();
-        options.filename = Some((*name).to_owned());
-        let part: Function<'_> = ctx.eval_with_options(*source, options)?;
+    let mut parts = Bundle(PARTS);
+    for (name, _) in PARTS {
+        let (module, evaluated) = parts.load(ctx, name, None)?.eval()?;
+        evaluated.finish::<()>()?;
+        let part: Function<'_> = module.get("default")?;
         part.call::<_, ()>((natives.clone(), ctx.globals(), api.clone()))?;
     }
     Ok(api)

@@ -4,17 +4,29 @@
 //! `global`, what the component sees; `api`, what the parts and the engine know of one another and
 //! no component ever sees.
 
-/// Names and sources.
-pub(crate) const PARTS: &[(&str, &str)] = &[
-    ("host:base.js", include_str!("hostapi/base.js")),
-    ("host:events.js", include_str!("hostapi/events.js")),
-    ("host:timers.js", include_str!("hostapi/timers.js")),
-    ("host:console.js", include_str!("hostapi/console.js")),
-    ("host:encoding.js", include_str!("hostapi/encoding.js")),
-    ("host:bus.js", include_str!("hostapi/bus.js")),
-    ("host:websocket.js", include_str!("hostapi/websocket.js")),
-    ("host:http.js", include_str!("hostapi/http.js")),
-    ("host:factory.js", include_str!("hostapi/factory.js")),
-    ("host:window.js", include_str!("hostapi/window.js")),
-    ("host:loader.js", include_str!("hostapi/loader.js")),
+use rquickjs::loader::bundle::ScaBundleData;
+
+macro_rules! parts {
+    ($($name:literal),* $(,)?) => {
+        &[$((
+            concat!("host:", $name, ".js"),
+            include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".bytecode")),
+        )),*]
+    };
+}
+
+/// Names, and what `build.rs` made of the sources: modules that export such a function. A worker
+/// that parses them itself needs some milliseconds more for its start.
+pub(crate) const PARTS: ScaBundleData<&'static [u8]> = parts![
+    "base",
+    "events",
+    "timers",
+    "console",
+    "encoding",
+    "bus",
+    "websocket",
+    "http",
+    "factory",
+    "window",
+    "loader",
 ];

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Processor time that this thread has used. What a turn may take is counted in it: on a busy machine
 /// a component is not to blame for the time that others took. How long it stays silent on the wall's
 /// clock is the supervisor's to judge.
-fn used() -> Duration {
+pub(super) fn used() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
