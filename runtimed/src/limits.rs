@@ -40,6 +40,9 @@ pub(crate) const LAST_WORDS_WITHIN: Duration = Duration::from_millis(300);
 pub(crate) const SANDBOX_UIDS: u32 = 65_536;
 /// Frames that wait for a worker behind its window; the core refuses before that.
 pub(crate) const WORKER_QUEUE_FRAMES_MAX: usize = 65_536;
+/// Control messages that a stub or fetch worker may leave untaken: more than one asks for in its
+/// longest turn, few enough that the descriptors with them are no burden.
+pub(crate) const CTL_UNTAKEN_MAX: usize = 256;
 /// Bytes of a file of a `file://` catalogue: code of full size, base64 in a descriptor.
 pub(crate) const CATALOGUE_FILE_BYTES_MAX: i64 = 8 * 1_048_576;
 /// Time after the end of its link in which a worker must have ended, too.

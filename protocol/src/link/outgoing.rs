@@ -34,7 +34,9 @@ pub struct Outgoing {
     open: Vec<u8>,
     ready: VecDeque<Packet>,
     waiting: VecDeque<Frame>,
+    waiting_ctl: VecDeque<(Frame, Vec<OwnedFd>)>,
     in_flight: VecDeque<InFlight>,
+    ctl_in_flight: usize,
     spare: Vec<u8>,
 }
 
@@ -49,22 +51,34 @@ impl Outgoing {
             open: Vec::new(),
             ready: VecDeque::new(),
             waiting: VecDeque::new(),
+            waiting_ctl: VecDeque::new(),
             in_flight: VecDeque::new(),
+            ctl_in_flight: 0,
             spare: Vec::new(),
         }
     }
 
     /// Queues a message frame: into the open packet if there is credit, else to wait for it.
     pub fn push(&mut self, frame: &[u8]) {
-        if self.waiting.is_empty() && self.has_credit() {
+        if self.waiting.is_empty() && self.waiting_ctl.is_empty() && self.has_credit() {
             self.append(frame, true);
         } else {
             self.waiting.push_back(Frame::trusted(frame.to_vec()));
         }
     }
 
-    /// Queues a control frame with its descriptors, ahead of messages that wait for credit.
+    /// Queues a control frame with its descriptors, ahead of messages that wait for credit. It has
+    /// a reserve of its own; past that it waits, too.
     pub fn push_ctl(&mut self, frame: &Frame, fds: Vec<OwnedFd>) {
+        if self.waiting_ctl.is_empty() && self.has_ctl_credit() {
+            self.append_ctl(frame, fds);
+        } else {
+            self.waiting_ctl.push_back((frame.clone(), fds));
+        }
+    }
+
+    fn append_ctl(&mut self, frame: &Frame, fds: Vec<OwnedFd>) {
+        self.ctl_in_flight = self.ctl_in_flight.saturating_add(1);
         if fds.is_empty() {
             self.append(frame.bytes(), false);
             return;
@@ -114,9 +128,16 @@ impl Outgoing {
         }
     }
 
-    /// Messages that wait here: for credit, or for the socket.
+    /// What waits here: for credit, or for the socket.
     pub fn backlog(&self) -> usize {
-        self.waiting.len().saturating_add(self.ready.len())
+        let frames = self.waiting.len().saturating_add(self.waiting_ctl.len());
+        frames.saturating_add(self.ready.len())
+    }
+
+    /// Control frames that the peer has not taken, sent or not: with their descriptors they cost
+    /// memory here, whatever the peer does.
+    pub fn untaken_ctl(&self) -> usize {
+        self.ctl_in_flight.saturating_add(self.waiting_ctl.len())
     }
 
     /// Message frames that were never handed to the socket, in order.
@@ -159,9 +180,15 @@ impl Outgoing {
             if frame.message {
                 settled.frames = settled.frames.saturating_add(1);
                 settled.bytes = settled.bytes.saturating_add(u64::from(frame.len));
+            } else {
+                self.ctl_in_flight = self.ctl_in_flight.saturating_sub(1);
             }
         }
         (self.acked, self.max_seq, self.max_bytes) = (prefix, max_seq, max_bytes);
+        while self.has_ctl_credit() {
+            let Some((frame, fds)) = self.waiting_ctl.pop_front() else { break };
+            self.append_ctl(&frame, fds);
+        }
         while self.has_credit() {
             let Some(frame) = self.waiting.pop_front() else { break };
             self.append(frame.bytes(), true);
@@ -173,11 +200,11 @@ impl Outgoing {
         self.last_seq < self.max_seq && self.sent_bytes < self.max_bytes
     }
 
+    const fn has_ctl_credit(&self) -> bool {
+        self.last_seq < self.max_seq.saturating_add(CTL_RESERVE)
+    }
+
     fn append(&mut self, frame: &[u8], message: bool) {
-        debug_assert!(
-            message || self.last_seq < self.max_seq.saturating_add(CTL_RESERVE),
-            "control messages are few"
-        );
         self.make_room(frame.len());
         let at = self.open.len();
         self.open.extend_from_slice(frame);

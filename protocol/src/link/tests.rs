@@ -89,6 +89,28 @@ fn control_passes_while_messages_wait() {
 }
 
 #[test]
+fn control_beyond_its_reserve_waits_and_comes_in_order_ahead_of_messages() {
+    let (mut daemon, mut worker) = open();
+    let control = FrameBuilder::ctl(b"x").build().unwrap();
+    let count = WINDOW_FRAMES as usize + 300;
+    for _ in 0..count {
+        daemon.out.push_ctl(&control, Vec::new());
+    }
+    daemon.out.push(message(0).bytes());
+    assert_eq!(daemon.out.untaken_ctl(), count);
+    let mut got = pass(&mut daemon, &mut worker);
+    assert_eq!(got.len(), WINDOW_FRAMES as usize + 64, "no breach");
+    worker.acknowledge(true);
+    pass(&mut worker, &mut daemon);
+    got.extend(pass(&mut daemon, &mut worker));
+    assert_eq!((got.len(), got.pop()), (count + 1, Some(Got::Msg)));
+    assert!(got.iter().all(|got| *got == Got::Ctl));
+    worker.acknowledge(true);
+    pass(&mut worker, &mut daemon);
+    assert_eq!(daemon.out.untaken_ctl(), 0);
+}
+
+#[test]
 fn bytes_have_a_window_too() {
     let (mut daemon, mut worker) = open();
     let frame = message(100_000);

@@ -5,7 +5,6 @@
 
 pub(crate) mod answer;
 pub(crate) mod apps;
-mod bucket;
 mod builtin;
 pub(crate) mod carrier;
 mod check;
@@ -20,12 +19,12 @@ mod step;
 pub(crate) mod subscribe;
 pub(crate) mod watch;
 
+use crate::bucket::Bucket;
 use crate::effect::Effect;
 use crate::input::{LinkId, SandboxId, Time, Token};
 use crate::limits::{
     DEADLINE_GRAIN_MS, EGRESS_TOTAL_BYTES, WORKER_FRAMES_PER_SECOND, WORKER_REFUSALS_PER_SECOND,
 };
-use bucket::Bucket;
 use counters::Counters;
 use egress::{Claim, Egress, Waiting};
 use names::{NameId, Names};

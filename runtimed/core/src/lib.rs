@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod bus;
 mod core;
 mod deploy;

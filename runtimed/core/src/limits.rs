@@ -55,6 +55,19 @@ pub const EVENT_TEXT_BYTES: usize = 256;
 pub const WORKER_FRAMES_PER_SECOND: u32 = 250_000;
 /// Refusals a second (and burst) that are answered with their own reason; past it with 429.
 pub const WORKER_REFUSALS_PER_SECOND: u32 = 1_000;
+/// Control messages a second that one worker may send: several times what a worker does whose code
+/// does all it can. More is a breach.
+pub const WORKER_CTL_PER_SECOND: u32 = 1_000;
+/// The burst of the same: a link's whole window, and all that may wait behind it in the worker.
+pub const WORKER_CTL_BURST: u32 = 4_096;
+/// Lines a second of one worker that are kept, twice what a worker lets through.
+pub const LOG_LINES_PER_SECOND: u32 = 200;
+/// The burst of the same.
+pub const LOG_LINES_BURST: u32 = 400;
+/// Connections a second that one worker may ask for, more than a worker lets through.
+pub const CONNECTS_PER_SECOND: u32 = 32;
+/// The burst of the same.
+pub const CONNECTS_BURST: u32 = 64;
 /// Milliseconds within which equal refusals of one link are one event.
 pub const REFUSED_EVENT_MS: u64 = 1_000;
 /// Milliseconds to which deadlines are rounded up, so that a sweep answers many.

@@ -166,6 +166,15 @@ impl Ua {
         text: &str,
         out: &mut Vec<UaOut>,
     ) {
+        let lost = self.sandboxes.get_mut(&id).and_then(|sandbox| sandbox.rates.line(now));
+        let Some(lost) = lost else { return };
+        if lost > 0 {
+            self.keep_line(now, id, 1, &format!("{lost} lines were not kept"), out);
+        }
+        self.keep_line(now, id, level, text, out);
+    }
+
+    fn keep_line(&mut self, now: Time, id: SandboxId, level: u8, text: &str, out: &mut Vec<UaOut>) {
         let text = bounded(text, protocol::limits::LOG_LINE_BYTES_MAX);
         let wall = self.events.wall(now);
         let name = match self.key_of(id) {

@@ -41,6 +41,8 @@ const fn signal_name(signal: i32) -> &'static str {
 
 /// Why a worker ended that another one of the same build would not do better.
 pub(crate) const INCOMPATIBLE: &str = "incompatible";
+/// Why a worker is ended that goes over a bound which its code alone cannot bring it to.
+pub(crate) const QUOTA: &str = "quota";
 
 /// One word and one sentence.
 fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {

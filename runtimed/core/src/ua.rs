@@ -5,6 +5,7 @@
 
 pub(crate) mod component;
 mod connect;
+pub(crate) mod rates;
 pub(crate) mod sandbox;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use crate::effect::{Attach, Effect};
 use crate::events::Events;
 use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle, Time, Token};
 use crate::settings::Settings;
-use crate::supervise::INCOMPATIBLE;
+use crate::supervise::{INCOMPATIBLE, QUOTA};
 use component::{AfterStop, Component, State};
 use protocol::address::{Address, RouteKey};
 use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
@@ -343,12 +344,18 @@ impl Ua {
                 out.push(UaOut::Effect(Effect::DropCode { code }));
             }
         };
-        let Some(role) = self.sandboxes.get(&id).map(|sandbox| sandbox.role) else {
+        let Some(sandbox) = self.sandboxes.get_mut(&id) else {
             drop_code(out);
             return;
         };
-        if !matches!(up, CtlUp::Source { .. }) {
+        let role = sandbox.role;
+        // The net role is ours, and says as much as all others ask it for.
+        let floods = role != Role::Net && !sandbox.rates.ctl.take(now);
+        if floods || !matches!(up, CtlUp::Source { .. }) {
             drop_code(out);
+        }
+        if floods {
+            return self.condemn(id, QUOTA, "more control messages than the rate allows", out);
         }
         match (up, role) {
             (CtlUp::Connect { req, target }, Role::Fetch | Role::Stub) => {
@@ -394,7 +401,7 @@ impl Ua {
             Owner::Net => "net".to_owned(),
         };
         let deadline = now.0.saturating_add(self.settings.start_timeout_ms);
-        self.sandboxes.insert(sandbox, Sandbox::new(role, owner, Time(deadline)));
+        self.sandboxes.insert(sandbox, Sandbox::new(role, owner, now, Time(deadline)));
         out.push(UaOut::Effect(Effect::Spawn { sandbox, role, name }));
         sandbox
     }

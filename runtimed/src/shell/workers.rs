@@ -8,7 +8,7 @@ mod tests;
 use super::cgroup::Cgroup;
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
-use crate::limits::WORKER_QUEUE_FRAMES_MAX;
+use crate::limits::{CTL_UNTAKEN_MAX, WORKER_QUEUE_FRAMES_MAX};
 use nix::fcntl::{FcntlArg, fcntl};
 use protocol::ctl::{CtlDown, Level, Role};
 use protocol::frame::{FrameBuilder, Kind, detach};
@@ -16,6 +16,7 @@ use protocol::limits::ACK_DELAY_MS;
 use protocol::link::{Link, Side, State, Welcome};
 use protocol::sys::{adopt, is_reset, pidfd_send_signal, sealed_memfd, send_packet};
 use runtime_core::{Input, LinkId, SandboxId};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::rc::Rc;
@@ -59,6 +60,8 @@ pub(super) struct Worker {
     owing: bool,
     ping: Option<u64>,
     pings: u64,
+    /// Makes heartbeats that nobody can answer without having read them.
+    unforeseen: RandomState,
     stalled: Option<AbortHandle>,
 }
 
@@ -87,6 +90,7 @@ impl Worker {
             owing: false,
             ping: None,
             pings: 0,
+            unforeseen: RandomState::new(),
             stalled: None,
         })
     }
@@ -144,10 +148,20 @@ impl Hub {
         }
         self.welcome_worker(sandbox);
         let Some((link, worker)) = self.worker_of(sandbox) else { return };
+        if worker.hears == Hears::Breached {
+            return;
+        }
         match frame {
             Ok(frame) => {
                 worker.link.out.push_ctl(&frame, fds);
+                // What the net role is asked for is counted by those who asked.
+                let untaken =
+                    worker.role != Role::Net && worker.link.out.untaken_ctl() > CTL_UNTAKEN_MAX;
                 self.mark_dirty(link);
+                if untaken && let Some(input) = self.broken(link, "does not take what it asked for")
+                {
+                    self.later(input);
+                }
             }
             Err(error) => {
                 // The stage has a deadline, which answers everybody who waits.
@@ -188,7 +202,7 @@ impl Hub {
         let hub = self.me.clone();
         let Some((link, worker)) = self.worker_of(sandbox) else { return };
         worker.pings = worker.pings.saturating_add(1);
-        let number = worker.pings;
+        let number = worker.unforeseen.hash_one(worker.pings);
         worker.ping = Some(number);
         worker.link.out.push_plain(Kind::Ping, &number.to_le_bytes());
         self.mark_dirty(link);
@@ -211,14 +225,15 @@ impl Hub {
         let hub = self.me.clone();
         let Some(worker) = self.workers.get_mut(&link) else { return };
         worker.dirty = false;
+        // Nor is a worker told that it may send more while it does not read that.
+        if worker.stalled.is_some() {
+            return;
+        }
         worker.link.acknowledge(false);
         if worker.link.incoming.owes() && !worker.owing {
             worker.owing = true;
             self.owing.push(link);
             self.owes.notify_one();
-        }
-        if worker.stalled.is_some() {
-            return;
         }
         while let Some(packet) = worker.link.out.next_packet() {
             let fds: Vec<_> = packet.fds.iter().map(|fd| fd.as_fd()).collect();
@@ -252,7 +267,9 @@ impl Hub {
         for link in std::mem::take(&mut self.owing) {
             if let Some(worker) = self.workers.get_mut(&link) {
                 worker.owing = false;
-                worker.link.acknowledge(true);
+                if worker.stalled.is_none() {
+                    worker.link.acknowledge(true);
+                }
                 self.mark_dirty(link);
             }
         }

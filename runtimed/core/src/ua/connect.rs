@@ -42,6 +42,10 @@ impl Ua {
         if sandbox.streams.contains_key(&req) {
             return refuse(id, req, ConnectError::Exhausted, "this number is in use", out);
         }
+        if !sandbox.rates.connects.take(now) {
+            let text = "too many connections a second";
+            return refuse(id, req, ConnectError::Exhausted, text, out);
+        }
         let open = u32::try_from(sandbox.streams.len()).unwrap_or(u32::MAX);
         if open >= CONNECTIONS_PER_SANDBOX {
             return refuse(id, req, ConnectError::Exhausted, "too many connections", out);

@@ -6,6 +6,7 @@
 //! ```
 
 use super::Bridge;
+use super::rates::Rates;
 use crate::input::{LinkId, Time};
 use protocol::address::RouteKey;
 use protocol::ctl::{ConfinedReport, Level, Role};
@@ -54,6 +55,7 @@ pub(crate) struct Sandbox {
     pub(crate) streams: BTreeMap<u32, Stream>,
     /// When the next refused connection is an event of its own, and how many came before.
     pub(crate) refused: Option<(Time, u32)>,
+    pub(crate) rates: Rates,
     /// The signal that an operator sent.
     pub(crate) signalled: Option<i32>,
     /// When it is killed if nothing happens.
@@ -65,7 +67,7 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    pub(crate) const fn new(role: Role, owner: Owner, deadline: Time) -> Self {
+    pub(crate) fn new(role: Role, owner: Owner, now: Time, deadline: Time) -> Self {
         Self {
             role,
             owner,
@@ -81,6 +83,7 @@ impl Sandbox {
             bridge: None,
             streams: BTreeMap::new(),
             refused: None,
+            rates: Rates::new(now),
             signalled: None,
             deadline: Some(deadline),
             next_ping: None,

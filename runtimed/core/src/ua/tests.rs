@@ -8,6 +8,7 @@ mod failures;
 mod fallback;
 mod limits;
 mod operators;
+mod quotas;
 mod resting;
 mod seeds;
 mod supervision;

@@ -127,7 +127,11 @@ impl Hub {
             if !fds.is_empty() && (len != rest.len() || kind != Kind::Ctl) {
                 return Err("sent a descriptor where none belongs".to_owned());
             }
-            let Some(worker) = self.workers.get_mut(&link) else { return Ok(()) };
+            let Some(worker) =
+                self.workers.get_mut(&link).filter(|worker| worker.hears != Hears::Breached)
+            else {
+                return Ok(());
+            };
             let sandbox = worker.sandbox;
             let got = match worker.link.receive_parts(&header, body) {
                 Err(error @ LinkError::Hello(HelloError::Version(..))) => {
@@ -206,16 +210,20 @@ impl Hub {
 
     /// The worker broke the link: the core learns it, and the process is killed.
     pub(in super::super) fn breach(&mut self, link: LinkId, text: &str) {
-        let Some(worker) =
-            self.workers.get_mut(&link).filter(|worker| worker.hears != Hears::Breached)
-        else {
-            return;
-        };
+        if let Some(input) = self.broken(link, text) {
+            self.turn(input);
+        }
+    }
+
+    /// As [`Self::breach`]; what is returned is for the core. `None`: it is known.
+    pub(super) fn broken(&mut self, link: LinkId, text: &str) -> Option<Input<'static>> {
+        let worker =
+            self.workers.get_mut(&link).filter(|worker| worker.hears != Hears::Breached)?;
         let Worker { sandbox, role, .. } = *worker;
         worker.hears = Hears::Breached;
         worker.signal(nix::libc::SIGKILL);
         tracing::warn!(sandbox = sandbox.0, role = role.name(), "breach of the link: {text}");
-        self.turn(Input::Violation { sandbox, text: text.to_owned() });
+        Some(Input::Violation { sandbox, text: text.to_owned() })
     }
 
     /// The worker is of another version: nothing is wrong with what it did.

@@ -245,3 +245,103 @@ fn a_worker_that_closes_its_link_and_lives_on_is_killed() {
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     });
 }
+
+/// A link past the handshake: what the worker's end would do, done by the test.
+async fn opened(played: &Played) -> Link {
+    let mut worker = Link::new(Side::Worker);
+    worker.hello(Hello { role: 1, engine: 1, build: [0; 20] });
+    played.send(&worker.out.next_packet().unwrap().bytes);
+    let state = || played.hub.borrow().workers.get(&played.link).unwrap().link.state();
+    until(|| state() == protocol::link::State::Hello).await;
+    let down = CtlDown::Remove { grace_ms: 5 };
+    played.hub.borrow_mut().send_ctl(SANDBOX, &down, Vec::new());
+    played.hub.borrow_mut().end_turn();
+    assert_eq!(state(), protocol::link::State::Open);
+    worker
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn attack_026_answers_that_a_worker_never_takes_are_a_breach_and_not_a_pile() {
+    run(async |played| {
+        let _worker = opened(&played).await;
+        let before = descriptors();
+        let mut given = 0;
+        while !played.breached() {
+            given += 1;
+            assert!(given <= 1_000, "it goes on for ever");
+            let (stream, _) = socketpair_seqpacket().unwrap();
+            let down = CtlDown::Connected { req: given };
+            played.hub.borrow_mut().send_ctl(SANDBOX, &down, vec![stream]);
+            played.hub.borrow_mut().end_turn();
+        }
+        assert!(given > 64, "an honest one asks for more: {given}");
+        let held = descriptors().saturating_sub(before);
+        assert!(held <= 300, "{held} descriptors of one worker");
+        let down = CtlDown::Connected { req: 9_999 };
+        let (stream, _) = socketpair_seqpacket().unwrap();
+        played.hub.borrow_mut().send_ctl(SANDBOX, &down, vec![stream]);
+        assert!(descriptors() <= before + held + 1, "what comes after is closed");
+    });
+}
+
+#[test]
+fn a_worker_that_does_not_read_is_not_told_that_it_may_send_more() {
+    run(async |mut played| {
+        let mut worker = opened(&played).await;
+        // Its socket is full.
+        let body = vec![b' '; 60_000];
+        let frame = FrameBuilder::msg(2, "1", "a://b.c/d", "a://b.c/e").body(&body);
+        let frame = frame.build().unwrap();
+        let stalled = || played.hub.borrow().workers.get(&played.link).unwrap().stalled.is_some();
+        while !stalled() {
+            played.hub.borrow_mut().push_to_worker(played.link, frame.bytes());
+            played.hub.borrow_mut().end_turn();
+        }
+        // It sends as much as it may, and then more.
+        let mut sent = 0_u64;
+        while !played.breached() {
+            sent += 1;
+            assert!(sent < 5_000, "it goes on for ever");
+            let frame = control(&CtlUp::Closed { req: 1 }.encode().unwrap());
+            worker.out.push_ctl(&frame, Vec::new());
+            let Some(mut packet) = worker.out.next_packet() else {
+                // What an honest worker would keep to itself.
+                let mut frame = frame;
+                patch::seq(frame.bytes_mut(), sent);
+                let full = send_packet(played.socket.as_fd(), frame.bytes(), &[]).is_err();
+                sent = if full { sent - 1 } else { sent };
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let bytes = std::mem::take(&mut packet.bytes);
+            until(|| send_packet(played.socket.as_fd(), &bytes, &[]).is_ok()).await;
+        }
+        assert!(sent >= 1_024, "{sent}");
+        let status = played.process.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    });
+}
+
+#[test]
+fn escape_075_a_heartbeat_that_was_not_read_cannot_be_answered() {
+    run(async |played| {
+        let _worker = opened(&played).await;
+        played.hub.borrow_mut().ping(SANDBOX, 60_000);
+        let number = |played: &Played| played.hub.borrow().workers.get(&played.link).unwrap().ping;
+        let expected = number(&played).unwrap();
+        for guess in 0..1_000_u64 {
+            let frame = FrameBuilder::new(Kind::Pong).body(&guess.to_le_bytes()).build().unwrap();
+            until(|| send_packet(played.socket.as_fd(), frame.bytes(), &[]).is_ok()).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(number(&played), Some(expected), "guessed");
+        let frame = FrameBuilder::new(Kind::Pong).body(&expected.to_le_bytes()).build().unwrap();
+        until(|| send_packet(played.socket.as_fd(), frame.bytes(), &[]).is_ok()).await;
+        until(|| number(&played).is_none()).await;
+        assert!(!played.breached());
+    });
+}

@@ -2,19 +2,26 @@
 
 use crate::input::Time;
 
-/// So many a second, and as many at once.
-#[derive(Debug)]
+/// So many a second, and so many at once.
+#[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     per_second: u32,
+    burst: u32,
     /// Thousandths of a token.
     tokens: u64,
     filled: Time,
 }
 
 impl Bucket {
-    /// Full.
+    /// Full; as many at once as in a second.
     pub(crate) fn new(per_second: u32, now: Time) -> Self {
-        Self { per_second, tokens: u64::from(per_second).saturating_mul(1_000), filled: now }
+        Self::with_burst(per_second, per_second, now)
+    }
+
+    /// Full.
+    pub(crate) fn with_burst(per_second: u32, burst: u32, now: Time) -> Self {
+        let tokens = u64::from(burst).saturating_mul(1_000);
+        Self { per_second, burst, tokens, filled: now }
     }
 
     /// Takes one token, if there is one.
@@ -22,7 +29,8 @@ impl Bucket {
         let rate = u64::from(self.per_second);
         if now > self.filled {
             let gained = now.0.saturating_sub(self.filled.0).saturating_mul(rate);
-            self.tokens = self.tokens.saturating_add(gained).min(rate.saturating_mul(1_000));
+            self.tokens =
+                self.tokens.saturating_add(gained).min(u64::from(self.burst).saturating_mul(1_000));
             self.filled = now;
         }
         match self.tokens.checked_sub(1_000) {
@@ -48,5 +56,9 @@ mod tests {
         assert!(bucket.take(Time(100)));
         assert!(!bucket.take(Time(100)));
         assert_eq!((0..20).filter(|_| bucket.take(Time(60_000))).count(), 10);
+        let mut bucket = Bucket::with_burst(10, 30, Time(0));
+        assert_eq!((0..40).filter(|_| bucket.take(Time(0))).count(), 30);
+        assert_eq!((0..40).filter(|_| bucket.take(Time(1_000))).count(), 10);
+        assert_eq!((0..40).filter(|_| bucket.take(Time(60_000))).count(), 30);
     }
 }
