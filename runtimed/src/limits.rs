@@ -51,6 +51,20 @@ pub(crate) const END_AFTER_LINK: Duration = Duration::from_secs(1);
 pub(crate) const KILLED_WITHIN: Duration = Duration::from_millis(500);
 /// Time in which a worker that is no longer wanted must be born, to be killed.
 pub(crate) const BORN_WITHIN: Duration = Duration::from_secs(1);
+/// Time after the death of a spawner until the next is started: the first time, the second …; then
+/// the last.
+pub(crate) const SPAWNER_RESTS: &[Duration] = &[
+    Duration::ZERO,
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+    Duration::from_millis(3_200),
+    Duration::from_secs(15),
+    Duration::from_mins(1),
+];
+/// Life of a spawner after which its death is a first one.
+pub(crate) const SPAWNER_LASTING: Duration = Duration::from_mins(1);
+/// Time for which a worker waits for a spawner that rests: as long as it may take to start.
+pub(crate) const SPAWNER_AWAITED: Duration = Duration::from_secs(3);
 /// Bytes that a sandbox may use beside the heap of its engine: all buffers of the worker at their
 /// bounds (sockets 16 MiB, bodies and posts 8 MiB each, windows of the link 4 MiB each, code), so
 /// that only what breaks them is killed.

@@ -44,6 +44,7 @@ pub(crate) struct Worker {
     /// Messages taken, answers not counted.
     taken: u64,
     deaf: bool,
+    numb: bool,
     /// Nothing more is read or sent.
     ended: bool,
     status: u8,
@@ -58,6 +59,7 @@ impl Worker {
             buffer: vec![0; READ_BUFFER_BYTES],
             taken: 0,
             deaf: false,
+            numb: false,
             ended: false,
             status: 0,
         }
@@ -108,6 +110,7 @@ impl Worker {
 
     fn take(&mut self, frame: &FrameRef<'_>) {
         match self.link.receive(frame).expect("the daemon keeps to the link's rules") {
+            Got::Msg if self.numb => {}
             Got::Msg => {
                 self.link.incoming.disposed(frame.bytes().len());
                 self.message(frame);
@@ -213,6 +216,7 @@ impl Worker {
                 stall();
             }
             Fault::Deaf => self.deaf = true,
+            Fault::Numb => self.numb = true,
             Fault::Spin => loop {
                 std::hint::spin_loop();
             },

@@ -48,6 +48,8 @@ pub(crate) enum Fault {
     Version,
     /// Does not end when it is told to.
     Deaf,
+    /// Answers heartbeats, and takes no message any more.
+    Numb,
     /// Turns round and round.
     Spin,
     /// Takes memory and does not stop.

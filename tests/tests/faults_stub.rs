@@ -268,3 +268,25 @@ fn fault_018_garbage_ends_the_stub_each_time_until_it_is_quarantined() {
     assert!(exits.iter().all(|exit| exit["reason"] == "protocol"), "{exits:#?}");
     settled(&world.daemon);
 }
+
+#[test]
+fn fault_020_a_stub_that_takes_no_messages_is_on_record_and_ended_after_ten_seconds() {
+    let mut world = World::new();
+    let victim = Victim::of(&world.daemon, NAME);
+    world.fault("numb");
+    // One sender may have half of what fits: a window, and as much behind it.
+    for n in 0..1_024 + 50 {
+        world.alice.ask("update", REMOTE, &json!({"n": n}));
+    }
+    let begun = Instant::now();
+    let told = wait_events(&world.daemon, "refused", NAME, 1);
+    assert_eq!(told[0]["reason"], "slow-consumer", "{told:#?}");
+    victim.wait_gone();
+    let took = begun.elapsed();
+    assert!((Duration::from_secs(8)..Duration::from_secs(20)).contains(&took), "{took:?}");
+    let exit = exit_reason(&world.daemon, NAME, "quota");
+    assert!(exit["detail"].as_str().unwrap().contains("took no message"), "{exit}");
+    world.daemon.wait_state(NAME, "active");
+    world.answers();
+    settled(&world.daemon);
+}

@@ -5,8 +5,12 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, config};
+use system_tests::chaos::process::Victim;
+use system_tests::chaos::worker::Programs;
+use system_tests::facts::exit_reason;
 use system_tests::{Daemon, lives, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
@@ -187,4 +191,61 @@ fn no_cgroup_outlives_a_daemon_that_stops_nor_one_that_is_killed() {
         let _next = Daemon::start("");
         wait_for("no cgroup is left", || before.iter().all(|dir| !dir.exists()).then_some(()));
     }
+}
+
+#[test]
+fn fault_010_a_worker_that_takes_memory_without_end_is_ended_as_oom_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Folder::new(folder.path());
+    catalogue.stub(ECHO_STUB);
+    let programs = Programs::obedient();
+    let daemon = programs.daemon(&config(&catalogue.url()));
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    assert_eq!(alice.call("read", REMOTE, &json!({}))["body"]["code"], 200);
+    if memory_cgroup(&daemon).is_none() {
+        return;
+    }
+    let (daemon_pid, victim) = (daemon.pid(), Victim::of(&daemon, "example.com"));
+    let id = alice.ask("read", REMOTE, &json!({"hold": true, "fault": "memory"}));
+    victim.wait_gone();
+    assert_eq!(alice.response(id)["body"]["reason"], "stub-died");
+    exit_reason(&daemon, "example.com", "oom");
+    assert_eq!(alice.call("read", REMOTE, &json!({}))["body"]["code"], 200);
+    assert_eq!(daemon.ctl_json(&["status"])["pid"], daemon_pid);
+    daemon.assert_conserved();
+}
+
+/// The spawner of this daemon.
+fn spawner(daemon: &Daemon) -> Victim {
+    wait_for("there is a spawner", || {
+        let is_spawner = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == b"spawner")
+        };
+        Victim::new(daemon, daemon.descendants().into_iter().find(is_spawner)?)
+    })
+}
+
+#[test]
+fn a_spawner_that_dies_again_and_again_is_started_later_each_time_and_workers_wait_for_it() {
+    let (_folder, daemon) = daemon(ECHO_STUB, "");
+    assert!(daemon.ctl(&["deploy", "example.com", "--wait"]).status.success());
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let stub = Victim::of(&daemon, "example.com");
+        let victim = spawner(&daemon);
+        assert!(victim.kill());
+        let begun = Instant::now();
+        assert!(daemon.ctl(&["restart", "example.com"]).status.success());
+        let next = Victim::next_of(&daemon, "example.com", stub.pid);
+        daemon.wait_state("example.com", "active");
+        took.push(begun.elapsed());
+        assert!(lives(next.pid));
+    }
+    // It rests for nothing, 200 ms, 800 ms.
+    assert!(took[1] >= Duration::from_millis(150), "{took:?}");
+    assert!(took[2] >= Duration::from_millis(600), "{took:?}");
+    assert_eq!(daemon.log().matches("the spawner was started again").count(), 3);
+    let row = daemon.row("example.com").unwrap();
+    assert_eq!(row["restarts"], 3, "no start failed: {row}");
 }

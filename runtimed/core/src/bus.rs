@@ -15,6 +15,7 @@ pub(crate) mod names;
 pub(crate) mod park;
 pub(crate) mod pending;
 mod respond;
+pub(crate) mod slow;
 mod step;
 pub(crate) mod subscribe;
 pub(crate) mod watch;
@@ -33,6 +34,7 @@ use pending::{PendingRef, PendingTable, Waits};
 use protocol::address::RouteKey;
 use protocol::limits::DEADLINE_MAX_MS;
 use protocol::reason::Reason;
+use slow::SlowWorkers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscribe::Subscriptions;
@@ -94,6 +96,8 @@ pub(crate) struct Link {
     /// Addresses that it owns.
     pub(crate) addresses: Vec<Arc<str>>,
     memo: Option<Memo>,
+    /// When it last sent a message.
+    heard: Time,
     /// Requests it waits for.
     pending: u32,
     rate: Bucket,
@@ -114,6 +118,7 @@ pub(crate) struct Bus {
     pub(crate) pending: PendingTable,
     pub(crate) park: Park,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) slow: SlowWorkers,
     pub(crate) counters: Counters,
     pub(crate) watchers: Watchers,
     /// Links of workers by their sandbox.
@@ -143,6 +148,7 @@ impl Bus {
             pending: PendingTable::default(),
             park: Park::new(settings.parked_messages),
             subscriptions: Subscriptions::default(),
+            slow: SlowWorkers::default(),
             counters: Counters::default(),
             watchers: Watchers::default(),
             sandboxes: BTreeMap::new(),
@@ -182,6 +188,7 @@ impl Bus {
             egress,
             addresses: Vec::new(),
             memo: None,
+            heard: self.now,
             pending: 0,
             rate: Bucket::new(WORKER_FRAMES_PER_SECOND, self.now),
             refusals: Bucket::new(WORKER_REFUSALS_PER_SECOND, self.now),
@@ -240,6 +247,7 @@ impl Bus {
             let delivered = link.egress.dispose(frames);
             let taken = before.saturating_sub(link.egress.bytes());
             self.egress_bytes = self.egress_bytes.saturating_sub(taken);
+            self.slow.took(id);
             self.counters.delivered = self.counters.delivered.saturating_add(delivered);
         }
     }
@@ -274,8 +282,25 @@ impl Bus {
 
     /// Whether it is a worker.
     pub(crate) fn is_worker(&self, peer: Peer) -> bool {
-        let Peer::Link(id) = peer else { return false };
-        self.links.get(&id).is_some_and(|link| matches!(link.kind, LinkKind::Worker { .. }))
+        if let Peer::Link(id) = peer { self.sandbox_of(id).is_some() } else { false }
+    }
+
+    /// The sandbox that a link leads to, if it does.
+    pub(crate) fn sandbox_of(&self, id: LinkId) -> Option<SandboxId> {
+        match self.links.get(&id)?.kind {
+            LinkKind::Worker { sandbox } => Some(sandbox),
+            LinkKind::App { .. } => None,
+        }
+    }
+
+    /// When the link was last of use: now, while anything is pending or subscribed through it.
+    pub(crate) fn last_use(&self, id: LinkId) -> Option<Time> {
+        let link = self.links.get(&id)?;
+        let at = Waits::At(Peer::Link(id));
+        let needed = link.pending > 0
+            || self.pending.iter().any(|pending| pending.waits == at)
+            || self.subscriptions.links().any(|subscribed| subscribed == id);
+        Some(if needed { self.now } else { link.heard })
     }
 
     /// The name of a link for an operator.

@@ -53,7 +53,7 @@ impl Core {
 
     /// When [`Input::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Time> {
-        let bus = [self.bus.pending.earliest(), self.bus.park.earliest()];
+        let bus = [self.bus.pending.earliest(), self.bus.park.earliest(), self.bus.slow.earliest()];
         bus.into_iter().flatten().chain(self.ua.next_deadline()).min()
     }
 
@@ -138,11 +138,23 @@ impl Core {
             Input::StoreState { trouble } => self.store_trouble = trouble,
             Input::Tick => {
                 self.sweep();
+                self.cut_slow();
+                self.keep_used();
                 self.sandbox(UaInput::Tick);
             }
             Input::Stop => {
                 self.stop_bus();
                 self.sandbox(UaInput::Stop);
+            }
+        }
+    }
+
+    /// What is stopped for being idle is used by nobody: nothing is pending or subscribed through
+    /// it, and it was silent, too.
+    fn keep_used(&mut self) {
+        for (key, link) in self.ua.about_to_rest(self.bus.now) {
+            if let Some(at) = self.bus.last_use(link) {
+                self.ua.used(at, &key);
             }
         }
     }

@@ -68,6 +68,8 @@ pub const LOG_LINES_BURST: u32 = 400;
 pub const CONNECTS_PER_SECOND: u32 = 32;
 /// The burst of the same.
 pub const CONNECTS_BURST: u32 = 64;
+/// Milliseconds for which a worker that has no room may take nothing; then it is ended.
+pub const SLOW_MS: u64 = 10_000;
 /// Milliseconds within which equal refusals of one link are one event.
 pub const REFUSED_EVENT_MS: u64 = 1_000;
 /// Milliseconds to which deadlines are rounded up, so that a sweep answers many.

@@ -9,7 +9,7 @@
 //! Silence alone never ends anything; two missed heartbeats do.
 
 use crate::effect::{Attach, Effect, ReplyTo};
-use crate::input::{Exit, SandboxId, Time};
+use crate::input::{Exit, LinkId, SandboxId, Time};
 use crate::limits::{
     EXITS_KEPT, HEARTBEATS_MISSED_MAX, QUARANTINE_MS, QUARANTINE_REARM_MS, REMOVE_GRACE_MS,
 };
@@ -91,7 +91,7 @@ impl Ua {
         let key = match &sandbox.owner {
             crate::ua::sandbox::Owner::Net => {
                 self.event(now, Happened::new("exited", "net", &text).sandbox(id).reason(why), out);
-                return self.net_gone(out);
+                return self.net_gone(now, out);
             }
             crate::ua::sandbox::Owner::Component(key) => key.clone(),
         };
@@ -343,6 +343,7 @@ impl Ua {
         for key in keys {
             self.component_tick(now, &key, out);
         }
+        self.start_net(now, out);
     }
 
     fn sandbox_tick(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
@@ -397,6 +398,20 @@ impl Ua {
         }
     }
 
+    /// Components that were sent nothing for as long as makes them idle, and their links.
+    pub(crate) fn about_to_rest(&self, now: Time) -> Vec<(RouteKey, LinkId)> {
+        let idle_ms = self.settings.idle_ms;
+        let due = self.components.values().filter(|component| {
+            component.state == State::Active
+                && now.0.saturating_sub(component.last_used.0) >= idle_ms
+        });
+        due.filter_map(|component| {
+            let link = self.sandboxes.get(&component.stub?)?.link?;
+            Some((component.key.clone(), link))
+        })
+        .collect()
+    }
+
     pub(crate) fn stop(&mut self, now: Time, out: &mut Vec<UaOut>) {
         self.stopping = true;
         let stopping = Refusal::new(Reason::Stopping, "the runtime is stopping");
@@ -427,7 +442,7 @@ impl Ua {
 }
 
 /// Milliseconds before the restart after the `exits`th exit; `jitter` is 0 to 400 thousandths.
-fn delay(exits: u32, initial_ms: u64, max_ms: u64, jitter: u64) -> u64 {
+pub(crate) fn delay(exits: u32, initial_ms: u64, max_ms: u64, jitter: u64) -> u64 {
     if exits <= 1 {
         return 0;
     }

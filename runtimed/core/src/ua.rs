@@ -174,6 +174,11 @@ pub(crate) enum UaInput {
         sandbox: SandboxId,
         text: String,
     },
+    /// It took nothing for too long (the bus says so).
+    Exceeded {
+        sandbox: SandboxId,
+        text: String,
+    },
     Heartbeat {
         sandbox: SandboxId,
         answered: bool,
@@ -289,9 +294,9 @@ impl Ua {
     }
 
     /// A message passed: the component is not idle.
-    pub(crate) fn used(&mut self, now: Time, key: &RouteKey) {
+    pub(crate) fn used(&mut self, at: Time, key: &RouteKey) {
         if let Some(component) = self.components.get_mut(key) {
-            component.last_used = now;
+            component.last_used = component.last_used.max(at);
         }
     }
 
@@ -321,6 +326,7 @@ impl Ua {
             UaInput::Incompatible { sandbox, text } => {
                 self.condemn(sandbox, INCOMPATIBLE, &text, out);
             }
+            UaInput::Exceeded { sandbox, text } => self.condemn(sandbox, QUOTA, &text, out),
             UaInput::Heartbeat { sandbox, answered } => {
                 self.heartbeat(now, sandbox, answered, out);
             }
@@ -467,7 +473,7 @@ impl Ua {
     fn earliest(&self) -> Option<Time> {
         let sandboxes = self.sandboxes.values().filter_map(Sandbox::next_deadline);
         let components = self.components.values().filter_map(|c| c.next_deadline(&self.settings));
-        sandboxes.chain(components).min()
+        sandboxes.chain(components).chain(self.net.due()).min()
     }
 
     /// Checks that no deadline lies before the one that the shell was told.

@@ -1,18 +1,21 @@
 //! The spawner: found, copied and started before there is a second thread, asked for each worker,
 //! and started again when it has died.
 
+mod rest;
+
 use super::cgroup::{Bounds, Cgroups, Held, hold};
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
 use super::watch;
 use super::workers::{Worker, read_links};
-use crate::limits::{BORN_WITHIN, SANDBOX_UIDS, WORKER_BYTES_MAX};
+use crate::limits::{BORN_WITHIN, SANDBOX_UIDS, SPAWNER_AWAITED, WORKER_BYTES_MAX};
 use protocol::ctl::{Role, SpawnReply, SpawnRequest};
 use protocol::limits::SPAWN_BYTES_MAX;
 use protocol::sys::{
     is_reset, recv_packet, sealed_memfd, send_packet, set_cloexec, set_nonblocking,
     socketpair_seqpacket,
 };
+use rest::Rest;
 use runtime_core::{Input, SandboxId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -22,6 +25,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -120,6 +124,7 @@ struct Wanted {
 pub(super) struct Spawner {
     image: Image,
     running: Option<Running>,
+    rest: Rest,
     wanted: BTreeMap<SandboxId, Wanted>,
     uids: Uids,
     pub(super) cgroups: Cgroups,
@@ -141,7 +146,9 @@ impl Spawner {
         let running = Some(Running::new(first)?);
         let uids = Uids { base: uid_base, used: BTreeSet::new() };
         let wanted = BTreeMap::new();
-        let mut spawner = Self { image, running, wanted, uids, cgroups, bounds };
+        let mut rest = Rest::default();
+        rest.started(Instant::now());
+        let mut spawner = Self { image, running, rest, wanted, uids, cgroups, bounds };
         spawner.allow(bounds);
         Ok(spawner)
     }
@@ -154,7 +161,8 @@ impl Spawner {
         let bounds =
             Bounds { open_files: 64, processes: 8, memory_bytes: 1 << 26, cpu_percent: None };
         let (wanted, cgroups) = (BTreeMap::new(), Cgroups::none("a test"));
-        Ok(Self { image, running: None, wanted, uids, cgroups, bounds })
+        let rest = Rest::default();
+        Ok(Self { image, running: None, rest, wanted, uids, cgroups, bounds })
     }
 
     /// A uid is free again.
@@ -169,6 +177,14 @@ impl Spawner {
         self.bounds = bounds;
         if let Some(key) = self.cgroups.without_effect(&bounds) {
             tracing::warn!(key, "this key has no effect without a cgroup");
+        }
+    }
+
+    /// Nobody waits for this worker any more.
+    fn forget(&mut self, sandbox: SandboxId) {
+        if let Some(wanted) = self.wanted.remove(&sandbox) {
+            self.release(wanted.uid);
+            wanted.cgroup.abandon();
         }
     }
 
@@ -222,8 +238,34 @@ impl Hub {
     /// Asks for a worker; answered by `Spawned` or `SpawnFailed`.
     pub(super) fn spawn_worker(&mut self, sandbox: SandboxId, role: Role, name: &str) {
         tracing::debug!(sandbox = sandbox.0, role = role.name(), name, "asking for a worker");
-        if let Err(error) = self.ask(sandbox, role) {
-            self.fail_spawn(sandbox, format!("the spawner cannot be asked: {error}"));
+        self.ask_when_rested(sandbox, role);
+    }
+
+    fn ask_when_rested(&mut self, sandbox: SandboxId, role: Role) {
+        match self.spawner.rest.left(Instant::now()) {
+            Duration::ZERO => self.ask_for(sandbox, role),
+            left if left <= SPAWNER_AWAITED => {
+                self.spawner.rest.waiting.insert(sandbox, role);
+            }
+            left => {
+                let text = format!("the spawner died too often and rests for {left:?}");
+                self.fail_spawn(sandbox, text);
+            }
+        }
+    }
+
+    fn ask_for(&mut self, sandbox: SandboxId, role: Role) {
+        match self.ask(sandbox, role) {
+            Ok(()) => {}
+            // It has just died, which nobody has noticed yet; this one was never asked.
+            Err(error) if is_reset(&error) && self.spawner.running.is_some() => {
+                self.spawner.forget(sandbox);
+                self.spawner_died();
+                self.ask_when_rested(sandbox, role);
+            }
+            Err(error) => {
+                self.fail_spawn(sandbox, format!("the spawner cannot be asked: {error}"));
+            }
         }
     }
 
@@ -231,6 +273,7 @@ impl Hub {
         if self.spawner.running.is_none() {
             let process = Process::start(&self.spawner.image)?;
             self.spawner.running = Some(Running::new(process)?);
+            self.spawner.rest.started(Instant::now());
             tracing::warn!("the spawner was started again");
             tokio::task::spawn_local(listen(self.me.clone()));
         }
@@ -264,6 +307,9 @@ impl Hub {
     /// Kills a worker that is still being made as soon as it is there. A spawner that does not
     /// make it then is of no use, and is killed itself: the worker counts as failed.
     pub(super) fn kill_unborn(&mut self, sandbox: SandboxId) {
+        if self.spawner.rest.waiting.remove(&sandbox).is_some() {
+            return self.fail_spawn(sandbox, "the spawner rests".to_owned());
+        }
         if !self.spawner.mark_killed(sandbox) {
             return;
         }
@@ -279,10 +325,7 @@ impl Hub {
     }
 
     fn fail_spawn(&mut self, sandbox: SandboxId, text: String) {
-        if let Some(wanted) = self.spawner.wanted.remove(&sandbox) {
-            self.spawner.release(wanted.uid);
-            wanted.cgroup.abandon();
-        }
+        self.spawner.forget(sandbox);
         self.later(Input::SpawnFailed { sandbox, text });
     }
 
@@ -342,7 +385,16 @@ impl Hub {
         self.later(Input::Spawned { sandbox, link, pid, namespaces });
     }
 
-    fn spawner_gone(&mut self) {
+    /// This link has ended, if it is not known already.
+    fn spawner_gone(&mut self, link: &Rc<AsyncFd<OwnedFd>>) {
+        let current = self.spawner.running.as_ref();
+        if current.is_some_and(|running| Rc::ptr_eq(&running.link, link)) {
+            self.spawner_died();
+        }
+        self.end_turn();
+    }
+
+    fn spawner_died(&mut self) {
         if let Some(mut running) = self.spawner.running.take() {
             // It closed its link: it is dead or of no use.
             let ended = running.child.kill().and_then(|()| running.child.wait());
@@ -352,12 +404,24 @@ impl Hub {
                 tracing::warn!(?ended, "the spawner ended");
             }
         }
+        let rest = self.spawner.rest.died(Instant::now());
+        tokio::task::spawn_local(ask_again(self.me.clone(), rest));
         let wanted: Vec<_> = self.spawner.wanted.keys().copied().collect();
         for sandbox in wanted {
             self.fail_spawn(sandbox, "the spawner died".to_owned());
         }
-        self.end_turn();
     }
+}
+
+/// Asks for the workers that waited while the spawner rested.
+async fn ask_again(hub: WeakHub, rest: Duration) {
+    tokio::time::sleep(rest).await;
+    let Some(hub) = hub.upgrade() else { return };
+    let mut hub = hub.borrow_mut();
+    for (sandbox, role) in std::mem::take(&mut hub.spawner.rest.waiting) {
+        hub.ask_for(sandbox, role);
+    }
+    hub.end_turn();
 }
 
 /// Takes what the spawner says while it lives.
@@ -383,7 +447,7 @@ pub(super) async fn listen(hub: WeakHub) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
             Err(error) if is_reset(&error) => {}
             Ok(_) | Err(_) => {
-                hub.spawner_gone();
+                hub.spawner_gone(&link);
                 return;
             }
         }

@@ -173,9 +173,9 @@ impl Core {
         self.bus.out.push(Effect::Send { link, frame });
     }
 
-    /// Cuts off an application that takes nothing. A worker is not ended for it: its engine may be
-    /// busy, and the supervisor's heartbeat is there for those that hang.
+    /// Cuts off an application that takes nothing. A worker has more time: its engine may be busy.
     pub(crate) fn cut_off(&mut self, id: LinkId, reason: Reason) {
+        self.note_slow(id);
         if let Some(link) = self.bus.links.get_mut(&id)
             && matches!(link.kind, LinkKind::App { .. })
             && !link.closing

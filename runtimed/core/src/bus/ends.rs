@@ -59,6 +59,7 @@ impl Core {
             self.bus.names.unregister(address);
         }
         self.bus.names.touch();
+        self.bus.slow.forget(id);
         self.bus.subscriptions.forget(id);
         for at in self.bus.pending.select(|pending| pending.peer == Peer::Link(id)) {
             let _pending = self.bus.forget(at);
@@ -168,6 +169,7 @@ impl Core {
         let origin = origin_of(parked.origin);
         let bytes = parked.bytes;
         if let Err(reason) = self.bus.room(to, origin, bytes, Claim::Response) {
+            self.note_slow(to);
             let refusal = Refusal::new(reason, no_room(reason));
             return self.give_up(&parked, &refusal);
         }

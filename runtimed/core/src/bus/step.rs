@@ -59,7 +59,8 @@ enum Verdict {
 impl Core {
     /// A message came in by a link.
     pub(crate) fn on_frame(&mut self, link: LinkId, bytes: &mut [u8]) {
-        if self.bus.links.contains_key(&link) {
+        if let Some(sender) = self.bus.links.get_mut(&link) {
+            sender.heard = self.bus.now;
             self.bus.counters.accept();
             self.step(Peer::Link(link), Carrier::InPlace(bytes));
         }
@@ -374,6 +375,9 @@ impl Core {
         let room = self.bus.room(to, origin, facts.bytes, Claim::Message);
         let Ok(view) = carrier.view() else { return };
         if let Err(reason) = room {
+            if reason == Reason::SlowConsumer {
+                self.note_slow(to);
+            }
             return self.refuse(facts.by, &view, &Refusal::new(reason, no_room(reason)));
         }
         if facts.reply {

@@ -5,6 +5,7 @@ mod addresses;
 mod bench;
 mod bridges;
 mod faults;
+mod idle;
 mod kept;
 mod limits;
 mod operators;

@@ -156,6 +156,9 @@ impl Ua {
     fn usable(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
         let Some(sandbox) = self.sandboxes.get_mut(&id).filter(|s| s.is_usable()) else { return };
         sandbox.deadline = None;
+        if sandbox.role == Role::Net {
+            sandbox.next_ping = Some(Time(now.0.saturating_add(self.settings.heartbeat_ms)));
+        }
         match (sandbox.role, self.key_of(id)) {
             (Role::Net, _) => self.net_ready(id, out),
             (Role::Fetch, Some(key)) => self.give_job(now, id, &key, out),

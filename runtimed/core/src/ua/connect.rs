@@ -4,7 +4,11 @@ use super::sandbox::{Owner, Stream};
 use super::{Happened, Ua, UaOut};
 use crate::effect::{Attach, Effect};
 use crate::input::{SandboxId, StreamHandle, Time};
-use crate::limits::{CONNECT_MS, CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, REFUSED_EVENT_MS};
+use crate::limits::{
+    CONNECT_MS, CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, EXITS_KEPT, REFUSED_EVENT_MS,
+};
+use crate::settings::Settings;
+use crate::supervise::delay;
 use protocol::ctl::{ConnectError, CtlDown, Role, Target};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -17,6 +21,22 @@ pub(crate) struct Net {
     /// Number given to the net role, and whose request it is.
     asked: BTreeMap<u64, (SandboxId, u32)>,
     last: u64,
+    /// Times of its ends, newest last.
+    exits: VecDeque<Time>,
+    /// It ended too often to be started before.
+    retry_at: Option<Time>,
+}
+
+impl Net {
+    /// Milliseconds until it may be started.
+    fn rests(&self, now: Time) -> u64 {
+        self.retry_at.map_or(0, |at| at.0.saturating_sub(now.0))
+    }
+
+    /// When it is started again, if anybody waits for that.
+    pub(super) fn due(&self) -> Option<Time> {
+        self.retry_at.filter(|_| self.sandbox.is_none() && !self.waiting.is_empty())
+    }
 }
 
 /// Where a granted target is really found.
@@ -149,6 +169,10 @@ impl Ua {
         if self.stopping && self.net.sandbox.is_none() {
             return refuse(id, req, ConnectError::Unreachable, "the runtime is stopping", out);
         }
+        if self.net.sandbox.is_none() && self.net.rests(now) > u64::from(CONNECT_MS) {
+            let text = "the net role ended too often and rests";
+            return refuse(id, req, ConnectError::Unreachable, text, out);
+        }
         self.count_stream(id, req);
         self.net.last = self.net.last.saturating_add(1);
         let number = self.net.last;
@@ -170,10 +194,17 @@ impl Ua {
             Some(net) => Self::send(net, ask, Attach::None, out),
             None => {
                 self.net.waiting.push_back((number, ask));
-                if self.net.sandbox.is_none() {
-                    self.net.sandbox = Some(self.spawn(now, Role::Net, Owner::Net, out));
-                }
+                self.start_net(now, out);
             }
+        }
+    }
+
+    /// Starts the net role if somebody waits for it and it does not rest.
+    pub(crate) fn start_net(&mut self, now: Time, out: &mut Vec<UaOut>) {
+        let wanted = !self.net.waiting.is_empty() && !self.stopping;
+        if wanted && self.net.sandbox.is_none() && self.net.rests(now) == 0 {
+            self.net.retry_at = None;
+            self.net.sandbox = Some(self.spawn(now, Role::Net, Owner::Net, out));
         }
     }
 
@@ -185,8 +216,9 @@ impl Ua {
     }
 
     /// The net role is gone, and all its relays with it.
-    pub(crate) fn net_gone(&mut self, out: &mut Vec<UaOut>) {
+    pub(crate) fn net_gone(&mut self, now: Time, out: &mut Vec<UaOut>) {
         self.net.sandbox = None;
+        self.net_rests(now, out);
         self.net.waiting.clear();
         for (id, req) in std::mem::take(&mut self.net.asked).into_values() {
             self.give_stream(
@@ -196,6 +228,26 @@ impl Ua {
                 out,
             );
         }
+    }
+
+    /// Like a stub, it is started again at once the first time, then later each time.
+    fn net_rests(&mut self, now: Time, out: &mut Vec<UaOut>) {
+        if self.stopping {
+            return;
+        }
+        let window_start = now.0.saturating_sub(self.settings.window_ms);
+        let exits = &mut self.net.exits;
+        exits.push_back(now);
+        while exits.front().is_some_and(|at| at.0 < window_start) || exits.len() > EXITS_KEPT {
+            exits.pop_front();
+        }
+        let exits = u32::try_from(exits.len()).unwrap_or(u32::MAX);
+        let jitter = self.random() % 401;
+        let Settings { backoff_initial_ms, backoff_max_ms, .. } = self.settings;
+        let ms = delay(exits, backoff_initial_ms, backoff_max_ms, jitter);
+        self.net.retry_at = Some(Time(now.0.saturating_add(ms)));
+        let detail = format!("in {ms} ms, when it is needed");
+        self.event(now, Happened::new("restart-scheduled", "net", &detail), out);
     }
 
     /// A sandbox is gone: its connections are nobody's.

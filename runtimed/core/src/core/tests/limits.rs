@@ -1,9 +1,9 @@
 //! Receivers that do not keep up.
 
-use super::bench::{ALICE, BOB, Bench, RUNTIME, message, request, response};
+use super::bench::{ALICE, BOB, Bench, REMOTE, RUNTIME, message, request, response};
 use crate::effect::Effect;
 use crate::input::Input;
-use crate::limits::{EGRESS_APP_FRAMES, PENDING_PER_LINK};
+use crate::limits::{EGRESS_APP_FRAMES, EGRESS_WORKER_FRAMES, PENDING_PER_LINK, SLOW_MS};
 use protocol::frame::{ExtTag, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
@@ -106,4 +106,60 @@ fn frames_that_an_application_did_not_take_are_accounted_for_when_it_leaves() {
     }
     let counters = bench.core.counters();
     assert_eq!((counters.delivered, counters.refused, counters.queued), (1, 2, 0));
+}
+
+#[test]
+fn fault_020_a_stub_without_room_is_on_record_and_ended_when_it_takes_nothing_for_ten_seconds() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    let (_, stub, _) = bench.stub("far.example");
+    let half = EGRESS_WORKER_FRAMES / 2;
+    let update = || message(MessageType::Update, "1", ALICE, REMOTE);
+    for _ in 0..half + 3 {
+        bench.send(alice, update());
+    }
+    let told = |bench: &Bench| {
+        let mut events = bench.events("refused");
+        events.retain(|event| event.name == "far.example");
+        events
+    };
+    assert_eq!(told(&bench).len(), 1);
+    assert_eq!(told(&bench)[0].reason.as_deref(), Some("slow-consumer"));
+    assert!(told(&bench)[0].sandbox.is_some());
+    bench.pass(SLOW_MS - 1);
+    // It takes one in the last moment, and has as long again.
+    bench.input(Input::Disposed { link: stub, frames: 1, bytes: 0 });
+    bench.send(alice, update());
+    bench.send(alice, update());
+    bench.pass(SLOW_MS - 1);
+    assert_eq!(bench.events("exited").len(), 0);
+    bench.pass(1);
+    let exited = bench.events("exited");
+    assert_eq!(exited.len(), 1, "{exited:#?}");
+    assert_eq!(exited[0].reason.as_deref(), Some("quota"));
+    assert!(exited[0].detail.contains("took no message for 10 s"), "{}", exited[0].detail);
+    assert_eq!(told(&bench).len(), 1, "one event for all of it");
+    let (_, again, _) = bench.youngest();
+    assert_ne!(again, stub, "and it is started again");
+}
+
+#[test]
+fn a_stub_that_takes_one_message_now_and_then_is_slow_and_lives() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    let (_, stub, _) = bench.stub("far.example");
+    for _ in 0..EGRESS_WORKER_FRAMES / 2 {
+        bench.send(alice, message(MessageType::Update, "1", ALICE, REMOTE));
+    }
+    for _ in 0..100 {
+        for _ in 0..3 {
+            bench.send(alice, message(MessageType::Update, "1", ALICE, REMOTE));
+        }
+        bench.pass(SLOW_MS / 2);
+        bench.input(Input::Disposed { link: stub, frames: 1, bytes: 0 });
+    }
+    assert_eq!(bench.events("exited").len(), 0);
+    let mut told = bench.events("refused");
+    told.retain(|event| event.name == "far.example");
+    assert!((40..=51).contains(&told.len()), "no more than one in ten seconds: {}", told.len());
 }

@@ -298,3 +298,56 @@ fn another_configuration_grants_and_revokes_for_the_next_connections_of_a_runnin
     world.connect(id, 4, "node.example.com", 443);
     assert_eq!(answer(&world, id, 4), Some(Ok(())), "what the descriptor asks for stays");
 }
+
+#[test]
+fn a_net_role_that_ends_again_and_again_starts_later_each_time_and_connections_wait_for_it() {
+    let mut world = World::new();
+    let id = world.active("example.com");
+    let mut waited = Vec::new();
+    for req in 0..5 {
+        let begun = world.now;
+        world.connect(id, req, "node.example.com", 443);
+        while answer(&world, id, req).is_none() {
+            assert!(world.now < begun + 5_000, "nobody starts it");
+            world.pass(10);
+        }
+        assert_eq!(answer(&world, id, req), Some(Ok(())));
+        waited.push(world.now - begun);
+        let net = world.of(Role::Net)[0];
+        world.dies(net, Exit::Signal(9));
+    }
+    assert_eq!(waited[..2], [0, 0]);
+    for (waited, about) in waited[2..].iter().zip([200, 800, 3_200]) {
+        assert!((about * 8 / 10..=about * 12 / 10 + 10).contains(waited), "{waited} of {about}");
+    }
+    // Now it rests longer than anybody waits for a connection.
+    world.connect(id, 100, "node.example.com", 443);
+    assert_eq!(answer(&world, id, 100), Some(Err(ConnectError::Unreachable)));
+    assert!(world.of(Role::Net).is_empty());
+    let planned = world.events_named("restart-scheduled");
+    assert_eq!(planned.iter().filter(|event| event.name == "net").count(), 5);
+    world.pass(70_000);
+    world.connect(id, 101, "node.example.com", 443);
+    assert_eq!(answer(&world, id, 101), Some(Ok(())));
+}
+
+#[test]
+fn a_net_role_that_does_not_answer_two_heartbeats_is_ended() {
+    let mut world = World::new();
+    let id = world.active("example.com");
+    world.connect(id, 1, "node.example.com", 443);
+    let net = world.of(Role::Net)[0];
+    world.held.insert(Step::Ping);
+    world.pass(5_001);
+    let pings = |world: &World| {
+        let ping = |out: &&UaOut| matches!(out, UaOut::Effect(Effect::Ping { sandbox, .. }) if *sandbox == net);
+        world.outs.iter().filter(ping).count()
+    };
+    assert_eq!(pings(&world), 1);
+    world.input(UaInput::Heartbeat { sandbox: net, answered: false });
+    world.pass(1);
+    assert_eq!(pings(&world), 2);
+    world.input(UaInput::Heartbeat { sandbox: net, answered: false });
+    let exited = world.events_named("exited");
+    assert_eq!((exited[0].name.as_str(), exited[0].reason.as_deref()), ("net", Some("hang")));
+}

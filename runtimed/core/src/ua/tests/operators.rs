@@ -302,6 +302,7 @@ fn log_lines_are_bounded_escaped_and_the_last_thousand() {
     assert_eq!(texts.last().map(String::as_str), Some("later"));
     for n in 0..2_000 {
         world.up(id, line(&n.to_string()));
+        world.pass(10);
     }
     let token = world.operator(Command::Logs { name: name(), follow: false });
     let replies = world.replies(token);
