@@ -13,7 +13,7 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
-use value::{Bytes, Catalogue, Domain, HostPort, Millis, Origin, Percent};
+use value::{Bytes, Catalogue, Domain, HostPort, Millis, Origin, Percent, Section};
 
 /// The configuration, checked.
 #[derive(Debug, Clone)]
@@ -88,7 +88,7 @@ impl fmt::Display for LogLevel {
 #[serde(deny_unknown_fields, default)]
 struct File {
     runtime: RuntimeTable,
-    domain: BTreeMap<Domain, DomainTable>,
+    domain: BTreeMap<Section, DomainTable>,
     sandbox: SandboxTable,
     supervision: SupervisionTable,
     delivery: DeliveryTable,
@@ -211,8 +211,8 @@ impl Config {
             domain: file.runtime.domain.map_or(defaults.domain.clone(), |domain| domain.0),
             ..defaults
         };
-        for (domain, table) in file.domain {
-            settings.domains.insert(domain.0, table.check(&place)?);
+        for (section, table) in file.domain {
+            settings.domains.insert(section.0, table.check(&place)?);
         }
         let open_files = bounded(&place, file.sandbox.open_files.as_ref(), (128, 32, 4_096))?;
         let processes = bounded(&place, file.sandbox.pids.as_ref(), (8, 1, 1_024))?;

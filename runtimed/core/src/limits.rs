@@ -70,6 +70,11 @@ pub const CONNECTS_PER_SECOND: u32 = 32;
 pub const CONNECTS_BURST: u32 = 64;
 /// Milliseconds for which a worker that has no room may take nothing; then it is ended.
 pub const SLOW_MS: u64 = 10_000;
+/// Changes of its own status that one stub may have at once as events of their own; past them one a
+/// second stands for all.
+pub const STATUS_EVENTS_BURST: u32 = 8;
+/// Milliseconds that such an event stands for.
+pub const STATUS_EVENT_MS: u64 = 1_000;
 /// Milliseconds within which equal refusals of one link are one event.
 pub const REFUSED_EVENT_MS: u64 = 1_000;
 /// Milliseconds to which deadlines are rounded up, so that a sweep answers many.

@@ -22,7 +22,8 @@ pub(crate) fn normalise(word: &str) -> Option<&'static str> {
 }
 
 impl Ua {
-    /// What the configuration says of a key: under its own name, else under its domain.
+    /// What the configuration says of a key: in a section of its own, else in its domain's. The
+    /// stub of `slack://slack.com` and that of the host `slack.slack.com` share no section.
     pub(crate) fn domain_settings(&self, key: &RouteKey) -> &DomainSettings {
         static NOTHING: DomainSettings = DomainSettings {
             catalogue: None,
@@ -33,9 +34,14 @@ impl Ua {
             ca_pem: String::new(),
             pin: false,
         };
+        let own = match key {
+            RouteKey::Domain(domain) => domain.clone(),
+            RouteKey::Idp(domain) => format!("domain-idp://{domain}"),
+            RouteKey::Legacy { scheme, domain } => format!("{scheme}://{domain}"),
+        };
         self.settings
             .domains
-            .get(&key.to_string())
+            .get(&own)
             .or_else(|| self.settings.domains.get(key.domain()))
             .unwrap_or(&NOTHING)
     }
@@ -100,8 +106,24 @@ impl Ua {
         };
         let desc = value.get("desc").and_then(Value::as_str).unwrap_or_default();
         let desc = bounded(desc, STATUS_DESC_BYTES);
-        self.set_status(now, &key, word, &desc, out);
+        if self.change_status(&key, word) {
+            // A stub that changes its mind in a loop must not wash the record away.
+            self.moved = true;
+            let told = self.components.get_mut(&key).is_some_and(|c| c.changes.take(now));
+            if told {
+                self.status_event(now, &key, &desc, out);
+            }
+        }
+        self.publish_status(&key, &desc, out);
         true
+    }
+
+    /// The event for all changes that had none.
+    pub(crate) fn tell_changes(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
+        let untold = self.components.get_mut(key).and_then(|c| c.changes.told(now));
+        if let Some(untold) = untold {
+            self.status_event(now, key, &format!("after {untold} changes"), out);
+        }
     }
 
     /// Records a status and publishes it: as the component's own resource, and as a copy from the
@@ -114,17 +136,31 @@ impl Ua {
         desc: &str,
         out: &mut Vec<UaOut>,
     ) {
-        let Some(component) = self.components.get_mut(key) else { return };
-        let changed = component.status != word;
-        component.status = word;
-        let (url, stub) = (component.url.clone(), component.stub);
-        if changed {
-            let name = key.to_string();
-            let detail = if desc.is_empty() { word.to_owned() } else { format!("{word}: {desc}") };
-            let mut what = Happened::new("stub-status", &name, &detail);
-            what.sandbox = stub;
-            self.event(now, what, out);
+        if self.change_status(key, word) {
+            self.status_event(now, key, desc, out);
         }
+        self.publish_status(key, desc, out);
+    }
+
+    /// Whether that is another one.
+    fn change_status(&mut self, key: &RouteKey, word: &'static str) -> bool {
+        let Some(component) = self.components.get_mut(key) else { return false };
+        std::mem::replace(&mut component.status, word) != word
+    }
+
+    fn status_event(&mut self, now: Time, key: &RouteKey, desc: &str, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get(key) else { return };
+        let (word, stub) = (component.status, component.stub);
+        let name = key.to_string();
+        let detail = if desc.is_empty() { word.to_owned() } else { format!("{word}: {desc}") };
+        let mut what = Happened::new("stub-status", &name, &detail);
+        what.sandbox = stub;
+        self.event(now, what, out);
+    }
+
+    fn publish_status(&mut self, key: &RouteKey, desc: &str, out: &mut Vec<UaOut>) {
+        let Some(component) = self.components.get(key) else { return };
+        let (word, url) = (component.status, component.url.clone());
         let mut body = json!({"value": word, "resource": url.as_str()});
         if let (false, Some(object)) = (desc.is_empty(), body.as_object_mut()) {
             object.insert("desc".to_owned(), json!(desc));

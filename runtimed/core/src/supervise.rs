@@ -365,6 +365,7 @@ impl Ua {
 
     fn component_tick(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
         self.expire_waiters(now, key, out);
+        self.tell_changes(now, key, out);
         let idle_ms = self.settings.idle_ms;
         let Some(component) = self.components.get_mut(key) else { return };
         match component.state {

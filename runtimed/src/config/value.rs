@@ -105,6 +105,28 @@ impl TryFrom<String> for Domain {
     }
 }
 
+/// Whom a section is about: a domain, or only the stub of one scheme of it, as in
+/// `slack://slack.com`. Never both: `slack.slack.com` is a host that somebody may own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Section(pub(crate) String);
+
+impl TryFrom<String> for Section {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let Some((scheme, domain)) = text.split_once("://") else {
+            return Domain::try_from(text).map(|domain| Self(domain.0));
+        };
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
+        if !scheme.starts_with(|c: char| c.is_ascii_lowercase()) || !scheme.bytes().all(letters) {
+            return Err(format!("`{scheme}` is no scheme; write it in lower case"));
+        }
+        let _domain = Domain::try_from(domain.to_owned())?;
+        Ok(Self(text))
+    }
+}
+
 /// A `host:port` that may be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]

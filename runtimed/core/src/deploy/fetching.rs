@@ -172,6 +172,10 @@ impl Ua {
         out: &mut Vec<UaOut>,
     ) {
         let Some(key) = self.deploying(id) else { return };
+        let deploy = self.components.get(&key).and_then(|component| component.deploy.as_ref());
+        if deploy.is_some_and(|deploy| deploy.descriptor.is_some()) {
+            return self.condemn(id, "protocol", "two descriptors", out);
+        }
         self.stage(now, &key, "descriptor", origin, out);
         if let Some(name) = descriptor.first_unoffered() {
             let text = format!("the stub needs {name}, which is not offered here");

@@ -208,7 +208,9 @@ impl Ua {
     }
 
     pub(crate) fn loaded(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {
-        let Some(key) = self.starting(id) else { return };
+        let Some(key) = self.starting(id).filter(|key| self.is_at(key, "assign")) else {
+            return self.condemn(id, "protocol", "loaded what was not assigned, or twice", out);
+        };
         if let Some(sandbox) = self.sandboxes.get_mut(&id) {
             sandbox.deadline = Some(Time(now.0.saturating_add(LOAD_MS)));
         }
@@ -217,8 +219,8 @@ impl Ua {
 
     /// Step 19 (21): the route leads to it from now on.
     pub(crate) fn activated(&mut self, now: Time, id: SandboxId, name: &str, out: &mut Vec<UaOut>) {
-        let Some(key) = self.starting(id) else {
-            return self.condemn(id, "protocol", "activated what was not assigned", out);
+        let Some(key) = self.starting(id).filter(|key| self.is_at(key, "load")) else {
+            return self.condemn(id, "protocol", "activated what was not loaded", out);
         };
         self.stage(now, &key, "activate", &bounded(name, 128), out);
         self.stage(now, &key, "listener", "", out);
@@ -306,6 +308,14 @@ impl Ua {
         if let Some(component) = self.components.get_mut(key) {
             component.stub = Some(id);
         }
+    }
+
+    /// Whether that is the last stage that the deploy reached.
+    fn is_at(&self, key: &RouteKey, stage: &str) -> bool {
+        self.components
+            .get(key)
+            .and_then(|component| component.deploy.as_ref())
+            .is_some_and(|deploy| deploy.stage == stage)
     }
 
     /// The key, if the sandbox is the assigned stub of a deploy under way.

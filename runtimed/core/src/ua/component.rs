@@ -1,5 +1,6 @@
 //! One component: a stub by its route key, through all its lives.
 
+use super::rates::Changes;
 use super::{Refusal, Waiter};
 use crate::deploy::Deploy;
 use crate::grants::Grants;
@@ -81,6 +82,7 @@ pub(crate) struct Component {
     pub(crate) interworking: bool,
     pub(crate) state: State,
     pub(crate) status: &'static str,
+    pub(crate) changes: Changes,
     pub(crate) stub: Option<SandboxId>,
     pub(crate) deploy: Option<Deploy>,
     pub(crate) package: Option<Package>,
@@ -114,6 +116,7 @@ impl Component {
             interworking: false,
             state: State::Deploying,
             status: "none",
+            changes: Changes::new(now),
             stub: None,
             deploy: None,
             package: None,
@@ -199,6 +202,6 @@ impl Component {
             State::Dormant | State::Stopping | State::Failed => None,
         };
         let waiters = self.waiters.iter().map(|waiter| waiter.2).min();
-        [own, waiters].into_iter().flatten().min()
+        [own, waiters, self.changes.due()].into_iter().flatten().min()
     }
 }

@@ -4,8 +4,8 @@
 use crate::bucket::Bucket;
 use crate::input::Time;
 use crate::limits::{
-    CONNECTS_BURST, CONNECTS_PER_SECOND, LOG_LINES_BURST, LOG_LINES_PER_SECOND, WORKER_CTL_BURST,
-    WORKER_CTL_PER_SECOND,
+    CONNECTS_BURST, CONNECTS_PER_SECOND, LOG_LINES_BURST, LOG_LINES_PER_SECOND, STATUS_EVENT_MS,
+    STATUS_EVENTS_BURST, WORKER_CTL_BURST, WORKER_CTL_PER_SECOND,
 };
 
 /// The rates of one worker.
@@ -36,5 +36,42 @@ impl Rates {
         }
         self.lost_lines = self.lost_lines.saturating_add(1);
         None
+    }
+}
+
+/// Which changes of a stub's own status are events: a few as they come, then one a second for all.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    bucket: Bucket,
+    untold: u64,
+    due: Option<Time>,
+}
+
+impl Changes {
+    pub(crate) fn new(now: Time) -> Self {
+        Self { bucket: Bucket::with_burst(1, STATUS_EVENTS_BURST, now), untold: 0, due: None }
+    }
+
+    /// Whether this change is an event of its own.
+    pub(crate) fn take(&mut self, now: Time) -> bool {
+        // What is untold comes first.
+        if self.due.is_none() && self.bucket.take(now) {
+            return true;
+        }
+        self.untold = self.untold.saturating_add(1);
+        self.due.get_or_insert(Time(now.0.saturating_add(STATUS_EVENT_MS)));
+        false
+    }
+
+    /// When [`Self::told`] is to be asked.
+    pub(crate) const fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// How many changes an event stands for, if it is time.
+    pub(crate) fn told(&mut self, now: Time) -> Option<u64> {
+        self.due.take_if(|due| *due <= now)?;
+        self.bucket.take(now);
+        Some(std::mem::take(&mut self.untold))
     }
 }

@@ -6,6 +6,7 @@ mod connections;
 mod deploys;
 mod failures;
 mod fallback;
+mod hostile;
 mod limits;
 mod operators;
 mod quotas;

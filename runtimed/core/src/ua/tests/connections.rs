@@ -7,6 +7,7 @@ use crate::input::{Exit, SandboxId, StreamHandle};
 use crate::limits::CONNECTIONS_PER_SANDBOX;
 use crate::settings::DomainSettings;
 use crate::ua::{UaInput, UaOut};
+use protocol::address::RouteKey;
 use protocol::ctl::{ConnectError, CtlDown, CtlUp, Role, Target};
 
 /// What was asked of the net role: host, port, private.
@@ -55,6 +56,30 @@ fn a_net_role_that_one_attack_got_through_connects_nothing() {
     assert!(asked(&world).is_empty(), "nothing was asked of it");
     let refused = world.events_named("sandbox-refused");
     assert!(refused.iter().all(|event| event.name == "net") && !refused.is_empty(), "{refused:?}");
+}
+
+#[test]
+fn attack_009_a_legacy_domain_and_a_host_of_that_name_share_no_section() {
+    let with = |catalogue: &str| DomainSettings {
+        catalogue: Some(catalogue.to_owned()),
+        ..DomainSettings::default()
+    };
+    let mut settings = crate::Settings::default();
+    settings.domains.insert("slack.slack.com".to_owned(), with("file:///host"));
+    settings.domains.insert("slack://slack.com".to_owned(), with("file:///legacy"));
+    settings.domains.insert("idp.a.example".to_owned(), with("file:///host"));
+    let world = World::with(&settings);
+    let of = |address: &str| {
+        let key = RouteKey::parse(address, "localhost").unwrap();
+        world.ua.domain_settings(&key).catalogue.clone()
+    };
+    assert_eq!(of("slack://x@slack.com").as_deref(), Some("file:///legacy"));
+    assert_eq!(of("slack.slack.com").as_deref(), Some("file:///host"));
+    assert_eq!(of("domain-idp://a.example"), None);
+    settings.domains.remove("slack://slack.com");
+    let world = World::with(&settings);
+    let key = RouteKey::parse("slack://x@slack.com", "localhost").unwrap();
+    assert_eq!(world.ua.domain_settings(&key).catalogue, None);
 }
 
 #[test]
