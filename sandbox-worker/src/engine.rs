@@ -258,6 +258,11 @@ impl Engine {
         self.host.borrow_mut().link_full = full;
     }
 
+    /// A line could not be handed on.
+    pub(crate) fn lost_line(&mut self) {
+        self.host.borrow_mut().logs.miss();
+    }
+
     /// Whether a listener was added since this was last asked.
     pub(crate) fn take_listened(&mut self) -> bool {
         std::mem::take(&mut self.host.borrow_mut().listened)
@@ -273,6 +278,12 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.host.borrow().dial.count()
+    }
+
+    /// Timers that are armed.
+    #[cfg(test)]
+    pub(crate) fn timers(&self) -> usize {
+        self.host.borrow().timers.count()
     }
 
     /// The next thing that the component wants.

@@ -203,6 +203,11 @@ impl Port {
         self.link.out.backlog()
     }
 
+    /// Control messages that the daemon has not taken.
+    pub(crate) fn untaken_ctl(&self) -> usize {
+        self.link.out.untaken_ctl()
+    }
+
     /// Ends the turn: sends what is queued, as far as the socket takes it.
     ///
     /// # Errors

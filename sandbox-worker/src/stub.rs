@@ -14,7 +14,9 @@ mod tests;
 mod unheard;
 mod websocket;
 
-use crate::engine::limits::{NET_EVENTS, POSTS_WAITING, POSTS_WAITING_BYTES, STOP_SOCKETS};
+use crate::engine::limits::{
+    LOG_LINES_UNTAKEN, NET_EVENTS, POSTS_WAITING, POSTS_WAITING_BYTES, STOP_SOCKETS,
+};
 use crate::engine::{Delivery, Engine, Net, Out, Setup};
 use crate::minibus::{Refused, json_of, refusal_of};
 use crate::port::{Event, Port, PortError};
@@ -250,6 +252,10 @@ impl Worker {
                 Out::Post(frame) => {
                     self.posted_bytes = self.posted_bytes.saturating_add(frame.bytes().len());
                     port.send(&frame)?;
+                    continue;
+                }
+                Out::Log { .. } if port.untaken_ctl() > LOG_LINES_UNTAKEN => {
+                    self.engine.lost_line();
                     continue;
                 }
                 Out::Log { level, text } => CtlUp::Log { level, text },

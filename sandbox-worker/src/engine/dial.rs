@@ -70,13 +70,13 @@ impl<T> Dial<T> {
         }
     }
 
-    /// A connection ended that the other side was meant to keep.
-    pub(crate) fn lost(&mut self, now: Duration, conn: u32) {
-        let Some(open) = self.conns.remove(&conn) else { return };
+    /// A connection ended that the other side was meant to keep. False: there is none.
+    pub(crate) fn lost(&mut self, now: Duration, conn: u32) -> bool {
+        let Some(open) = self.conns.remove(&conn) else { return false };
         let lasted = open.since.is_some_and(|since| now.saturating_sub(since) >= DIAL_LASTING);
         if lasted {
             self.failing.remove(&open.host);
-            return;
+            return true;
         }
         let delay = match self.failing.get(&open.host) {
             // Whoever stayed away for long begins anew.
@@ -93,6 +93,7 @@ impl<T> Dial<T> {
         }
         let not_before = now.saturating_add(delay);
         self.failing.insert(open.host, Failing { delay, not_before });
+        true
     }
 
     /// A connection did what it was for.

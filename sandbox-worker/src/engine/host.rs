@@ -5,8 +5,8 @@ use super::describe_value;
 use super::dial::Dial;
 use super::limits::{
     CONNECTIONS_MAX, DIAL_PAUSE, DIALS_BURST, DIALS_PER_SECOND, ERROR_BYTES_MAX, LOG_LINES_BURST,
-    LOG_LINES_PER_SECOND, POSTS_BURST, POSTS_PER_SECOND, POSTS_WAITING_BYTES, WS_BUFFER_BYTES,
-    WS_BUFFER_BYTES_ALL, WS_BUFFER_MESSAGES,
+    LOG_LINES_PER_SECOND, POSTS_BURST, POSTS_PER_SECOND, POSTS_WAITING_BYTES, TIMERS_MAX,
+    WS_BUFFER_BYTES, WS_BUFFER_BYTES_ALL, WS_BUFFER_MESSAGES,
 };
 use super::{Ctx, Net, Value};
 use crate::minibus::{Posted, Refused, frame_of};
@@ -98,6 +98,9 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) fn arm(&mut self, id: u32, at: Duration) {
         self.disarm(id);
+        if self.times.len() >= TIMERS_MAX {
+            return;
+        }
         self.order.insert((at, id));
         self.times.insert(id, at);
     }
@@ -118,6 +121,11 @@ impl Timers {
         Some(id)
     }
 
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.times.len()
+    }
+
     fn next(&self) -> Option<Duration> {
         self.order.first().map(|entry| entry.0)
     }
@@ -127,6 +135,9 @@ impl Timers {
 struct Buffered {
     bytes: usize,
     messages: usize,
+    /// It was asked to close, or given up: once is enough, whatever the component believes.
+    closing: bool,
+    given_up: bool,
 }
 
 /// State of the host API.
@@ -292,7 +303,11 @@ impl Host {
     pub(crate) fn ws_close(&mut self, conn: u32, code: u16, reason: String) {
         if self.dial.withdraw(conn) {
             self.sockets.remove(&conn);
-        } else if self.sockets.contains_key(&conn) {
+            return;
+        }
+        let Some(socket) = self.sockets.get_mut(&conn) else { return };
+        let said = if code == 0 { &mut socket.given_up } else { &mut socket.closing };
+        if !std::mem::replace(said, true) {
             self.outs.push_back(Out::WsClose { conn, code, reason });
         }
     }
@@ -313,8 +328,8 @@ impl Host {
     }
 
     pub(crate) fn http_abort(&mut self, conn: u32) {
-        if !self.dial.withdraw(conn) {
-            self.dial.lost(self.now, conn);
+        self.sockets.remove(&conn);
+        if !self.dial.withdraw(conn) && self.dial.lost(self.now, conn) {
             self.outs.push_back(Out::Drop { conn });
         }
     }
@@ -347,14 +362,16 @@ impl Host {
             }
             Net::WsClosed { conn, .. } => {
                 self.sockets.remove(conn);
-                self.dial.lost(now, *conn);
+                let _known = self.dial.lost(now, *conn);
             }
             Net::HttpHead { .. } | Net::HttpChunk { .. } => {}
             Net::HttpEnd { conn, error } if error.is_empty() => {
                 self.posts.earn();
                 self.dial.served(*conn);
             }
-            Net::HttpEnd { conn, .. } => self.dial.lost(now, *conn),
+            Net::HttpEnd { conn, .. } => {
+                let _known = self.dial.lost(now, *conn);
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) const ERROR_BYTES_MAX: usize = 2_048;
 pub(crate) const LOG_LINES_PER_SECOND: u32 = 100;
 /// Lines that the console may write at once.
 pub(crate) const LOG_LINES_BURST: u32 = 200;
+/// Control messages that the runtime has not taken, from which on lines are not kept.
+pub(crate) const LOG_LINES_UNTAKEN: usize = 512;
 /// Messages a second that a component may send on average without having been sent any.
 pub(crate) const POSTS_PER_SECOND: u32 = 500;
 /// Messages that a component may send at once; each message it takes allows one more.
@@ -26,6 +28,14 @@ pub(crate) const POSTS_BURST: u32 = 1_024;
 pub(crate) const POSTS_WAITING: usize = 1_024;
 /// Bytes that may wait for the link, and bytes that one turn may post.
 pub(crate) const POSTS_WAITING_BYTES: usize = 8 * 1_048_576;
+/// Timers of one component: as in `timers.js`, whose count the component can falsify.
+pub(crate) const TIMERS_MAX: usize = 4_096;
+/// Bytes of the address of a connection.
+pub(crate) const URL_BYTES_MAX: usize = 65_536;
+/// Bytes of the subprotocols that a WebSocket offers.
+pub(crate) const WS_PROTOCOLS_BYTES: usize = 1_024;
+/// Bytes of the name of a method.
+pub(crate) const HTTP_METHOD_BYTES: usize = 64;
 /// Connections of one component, open and wanted.
 pub(crate) const CONNECTIONS_MAX: usize = 32;
 /// Delay of the second attempt after a failed one; doubles.
@@ -58,7 +68,7 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(30);
 pub(crate) const HTTP_REQUEST_BYTES: usize = 1_048_576;
 /// Bytes of a response body.
 pub(crate) const HTTP_RESPONSE_BYTES: usize = 8 * 1_048_576;
-/// Bytes of the head of a response.
+/// Bytes of the head of a response, and of the headers of a request.
 pub(crate) const HTTP_HEAD_BYTES: usize = 64 * 1_024;
 /// Header lines of a request or response.
 pub(crate) const HTTP_HEADERS_MAX: usize = 100;

@@ -5,7 +5,7 @@ use super::host::Stage;
 use super::{Host, limits};
 use crate::minibus::{Posted, Refused};
 use rquickjs::function::IntoJsFunc;
-use rquickjs::{ArrayBuffer, Ctx, Function, IntoJs as _, Object, Value};
+use rquickjs::{Array, ArrayBuffer, CString, Ctx, FromJs, Function, IntoJs as _, Object, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -16,6 +16,24 @@ const ID_IS_NUMBER: u8 = 1;
 const REPLY: u8 = 2;
 
 type Shared = Rc<RefCell<Host>>;
+
+/// A text that is looked at before it is copied out of the heap; `None` is one over `MAX` bytes.
+struct Upto<const MAX: usize>(Option<String>);
+
+impl<'js, const MAX: usize> FromJs<'js> for Upto<MAX> {
+    fn from_js(ctx: &Ctx<'js>, value: Value<'js>) -> rquickjs::Result<Self> {
+        if CString::from_js(ctx, value.clone())?.len() > MAX {
+            return Ok(Self(None));
+        }
+        String::from_js(ctx, value).map(|text| Self(Some(text)))
+    }
+}
+
+impl<const MAX: usize> Upto<MAX> {
+    fn or(self, what: &str) -> Result<String, String> {
+        self.0.ok_or_else(|| format!("{what} over {MAX} bytes"))
+    }
+}
 
 /// Makes all of them.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Shared) -> rquickjs::Result<Object<'js>> {
@@ -134,8 +152,10 @@ fn address(text: &str, schemes: &[&str]) -> Result<Url, String> {
 
 fn sockets<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
     let it = Rc::clone(host);
-    put(object, "wsOpen", move |ctx: Ctx<'js>, url: String, protocols: String| {
-        let parsed = address(&url, &["ws", "wss", "http", "https"]).and_then(|mut url| {
+    put(object, "wsOpen", move |ctx: Ctx<'js>, url: Target, protocols: Protocols| {
+        let text = url.or("an address");
+        let parsed = text.and_then(|url| address(&url, &["ws", "wss", "http", "https"]));
+        let parsed = parsed.and_then(|mut url| {
             // A browser of today takes the http words for the ws ones.
             let scheme = match url.scheme() {
                 "https" | "wss" => "wss",
@@ -148,7 +168,10 @@ fn sockets<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
             Ok(url)
         });
         let shown = parsed.as_ref().map_or_else(|_e| String::new(), ToString::to_string);
-        let result = parsed.and_then(|url| it.borrow_mut().ws_open(url, protocols));
+        let result = parsed.and_then(|url| {
+            let protocols = protocols.or("subprotocols")?;
+            it.borrow_mut().ws_open(url, protocols)
+        });
         begun(&ctx, result, &shown)
     })?;
     let count = |taken: Option<usize>| taken.and_then(|n| i32::try_from(n).ok()).unwrap_or(-1);
@@ -166,9 +189,39 @@ fn sockets<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
     })
 }
 
+type Target = Upto<{ limits::URL_BYTES_MAX }>;
+type Protocols = Upto<{ limits::WS_PROTOCOLS_BYTES }>;
+type Method = Upto<{ limits::HTTP_METHOD_BYTES }>;
+type HeaderText = Upto<{ limits::HTTP_HEAD_BYTES }>;
+/// A character above 127 is two bytes of text.
+type Latin = Upto<{ limits::HTTP_REQUEST_BYTES.saturating_mul(2) }>;
+
 /// Bytes that came as characters up to 255.
 fn bytes_of(latin: &str) -> Vec<u8> {
     latin.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
+}
+
+/// Names and values, one after the other; how many and how long they are is looked at on the way.
+fn headers(flat: &Array<'_>) -> rquickjs::Result<Result<Vec<(String, String)>, String>> {
+    if flat.len() > limits::HTTP_HEADERS_MAX.saturating_mul(2) {
+        return Ok(Err(format!("more than {} headers", limits::HTTP_HEADERS_MAX)));
+    }
+    let (mut pairs, mut bytes) = (Vec::new(), 0_usize);
+    for at in (0..flat.len()).step_by(2) {
+        let name = flat.get::<HeaderText>(at)?.0;
+        let value = flat.get::<HeaderText>(at.saturating_add(1))?.0;
+        let (Some(name), Some(value)) = (name, value) else { return Ok(Err(too_long())) };
+        bytes = bytes.saturating_add(name.len()).saturating_add(value.len());
+        if bytes > limits::HTTP_HEAD_BYTES {
+            return Ok(Err(too_long()));
+        }
+        pairs.push((name, value));
+    }
+    Ok(Ok(pairs))
+}
+
+fn too_long() -> String {
+    format!("headers over {} bytes", limits::HTTP_HEAD_BYTES)
 }
 
 fn http<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
@@ -176,24 +229,18 @@ fn http<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
     put(
         object,
         "http",
-        move |ctx: Ctx<'js>, method: String, url: String, flat: Vec<String>, latin: String| {
-            let body = bytes_of(&latin);
-            let pairs = flat.chunks_exact(2).filter_map(|pair| match pair {
-                [name, value] => Some((name.clone(), value.clone())),
-                _ => None,
-            });
-            let headers: Vec<_> = pairs.collect();
-            let result = address(&url, &["http", "https"]).and_then(|mut url| {
+        move |ctx: Ctx<'js>, method: Method, url: Target, flat: Array<'js>, latin: Latin| {
+            let headers = headers(&flat)?;
+            let result = url.or("an address").and_then(|url| {
+                let mut url = address(&url, &["http", "https"])?;
+                let body = bytes_of(&latin.or("a body")?);
                 if body.len() > limits::HTTP_REQUEST_BYTES {
                     return Err(format!("a body over {} bytes", limits::HTTP_REQUEST_BYTES));
                 }
-                if headers.len() > limits::HTTP_HEADERS_MAX {
-                    return Err(format!("more than {} headers", limits::HTTP_HEADERS_MAX));
-                }
                 url.set_fragment(None);
-                it.borrow_mut().http(method, url, headers, body)
+                it.borrow_mut().http(method.or("a method")?, url, headers?, body)
             });
-            begun(&ctx, result, &url)
+            begun(&ctx, result, "")
         },
     )?;
     let it = Rc::clone(host);

@@ -4,6 +4,7 @@ mod bus;
 mod forms;
 mod hazards;
 mod network;
+mod outside;
 mod surroundings;
 
 use super::{Attempt, Delivery, Engine, Net, Out, Setup};
