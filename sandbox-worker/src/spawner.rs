@@ -145,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn attack_027_no_worker_is_born_as_somebody_of_the_host() {
+        for uid in [1, 33, 999, 1_000, 65_534, 65_535] {
+            let text = ask(Role::Stub, Some(uid));
+            assert!(text.contains(&format!("no worker runs as host id {uid}")), "{text}");
+        }
+    }
+
+    #[test]
     fn no_worker_is_born_as_the_kernels_root() {
         assert!(ask(Role::Stub, Some(0)).contains("no worker runs as root"));
         if nix::unistd::geteuid().is_root() {

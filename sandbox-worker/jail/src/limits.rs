@@ -19,6 +19,8 @@ pub const PROCESSES: u64 = 8;
 pub const OOM_SCORE: &str = "500";
 /// Time from `clone3` to a successful `exec`; measured below 2 ms.
 pub const EXEC_WITHIN: Duration = Duration::from_secs(2);
+/// Lowest host id of a worker: below it are the ids of the host's own people and services.
+pub const HOST_UID_MIN: u32 = 65_536;
 /// First descriptor that is neither standard nor the link.
 pub const FIRST_FREE_FD: u32 = 4;
 /// Numbers below which a proof looks for inherited descriptors; every one was closed at the start,

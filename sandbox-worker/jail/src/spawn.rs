@@ -15,7 +15,7 @@ mod plan;
 
 pub use plan::Limits;
 
-use crate::limits::{EXEC_WITHIN, OOM_SCORE};
+use crate::limits::{EXEC_WITHIN, HOST_UID_MIN, OOM_SCORE};
 use crate::{Profile, breach};
 use child::{FAILURE_BYTES, Step};
 use nix::errno::Errno;
@@ -69,6 +69,9 @@ pub enum SpawnFault {
     /// Nothing below the kernel's uid 0 was given.
     #[error("no worker runs as root: a host uid of its own is needed")]
     Root,
+    /// A host id that may be somebody's.
+    #[error("no worker runs as host id {0}: its ids begin at {HOST_UID_MIN}")]
+    Somebody(u32),
     /// An argument holds a zero byte.
     #[error("an argument cannot be passed on")]
     Argument,
@@ -130,6 +133,9 @@ pub fn prepare() -> io::Result<()> {
 pub fn spawn(spawn: Spawn<'_>) -> Result<Spawned, SpawnError> {
     if spawn.uid.map_or_else(|| geteuid().is_root(), |uid| uid == 0) {
         return Err(SpawnFault::Root.into());
+    }
+    if let Some(uid) = spawn.uid.filter(|uid| *uid < HOST_UID_MIN) {
+        return Err(SpawnFault::Somebody(uid).into());
     }
     let (ours, theirs) = sync_pair()?;
     let args: Vec<CString> = spawn
