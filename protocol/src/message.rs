@@ -4,6 +4,7 @@
 
 mod body;
 mod json;
+mod plain;
 mod received;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 //! that the sender claims to speak for, the wish for P2P. The body itself is never rewritten.
 
 use super::json::check_depth;
+use super::plain::is_plain;
 use serde::de::{self, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
@@ -18,7 +19,8 @@ pub struct BodyFacts {
 
 /// Reads the facts off the JSON text of a body. `None`: the text is not one JSON value within the
 /// bound of depth (what follows it would become members of the message, or a message of its own,
-/// when it is written into a line), or a claim or the code is there twice, or is no text, so that
+/// when it is written into a line), or holds a number or a character that some readers refuse, or a
+/// claim or the code is there twice, or is no text, so that
 /// two readers could disagree about it. A body that is missing or no object has no facts.
 pub fn body_facts(body: &str) -> Option<BodyFacts> {
     if body.is_empty() {
@@ -26,11 +28,13 @@ pub fn body_facts(body: &str) -> Option<BodyFacts> {
     }
     check_depth(body).ok()?;
     if !body.trim_start().starts_with('{') {
-        return serde_json::from_str::<IgnoredAny>(body).ok().map(|_| BodyFacts::default());
+        let value = serde_json::from_str::<IgnoredAny>(body).is_ok() && is_plain(body);
+        return value.then(BodyFacts::default);
     }
     let mut reader = serde_json::Deserializer::from_str(body);
     let facts = reader.deserialize_map(Facts).ok()?;
-    reader.end().ok().map(|()| facts)
+    reader.end().ok()?;
+    is_plain(body).then_some(facts)
 }
 
 /// As [`body_facts`], of a body that is known to be one JSON value within the bound of depth: the
@@ -41,7 +45,7 @@ pub fn facts_of_parsed(body: &str) -> Option<BodyFacts> {
     // A name may be spelled with escapes; then the body is read.
     let may_matter = memchr::memchr(b'\\', bytes).is_some()
         || names.iter().any(|name| memchr::memmem::find(bytes, name.as_bytes()).is_some());
-    if may_matter { body_facts(body) } else { Some(BodyFacts::default()) }
+    if may_matter { body_facts(body) } else { is_plain(body).then(BodyFacts::default) }
 }
 
 struct Facts;
