@@ -11,6 +11,7 @@ use system_tests::catalogue::{ECHO_STUB, Folder, config};
 use system_tests::chaos::process::Victim;
 use system_tests::chaos::worker::Programs;
 use system_tests::facts::exit_reason;
+use system_tests::skip::skipped;
 use system_tests::{Daemon, lives, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
@@ -93,7 +94,7 @@ fn rooms(daemon: &Daemon) -> Vec<PathBuf> {
 fn memory_cgroup(daemon: &Daemon) -> Option<PathBuf> {
     let (layers, why) = settled(daemon);
     if !layers.iter().any(|layer| layer == "cgroup-memory") {
-        eprintln!("skipped: no memory cgroup ({})", why.unwrap_or_default());
+        skipped(&format!("no memory cgroup ({})", why.unwrap_or_default()));
         return None;
     }
     let id = daemon.row("example.com")?["sandbox"]["id"].as_u64()?.to_string();

@@ -1,6 +1,6 @@
 //! The daemon as a service of a real systemd. The checks change the machine they run on, so they
-//! only do it in one that `systemd/gate` made for them and will throw away; elsewhere they are
-//! skipped. One after the other, each begins with nothing running.
+//! only do it in one that `systemd/gate` made for them and will throw away; elsewhere they do
+//! nothing. One after the other, each begins with nothing running.
 
 #[path = "service/machine.rs"]
 mod machine;
@@ -52,8 +52,7 @@ const VARIABLE: &str = "SERVICE_GATE";
 
 fn main() -> ExitCode {
     let Ok(gate) = std::env::var(VARIABLE) else {
-        println!("skipped: the service checks run in a machine made by systemd/gate only");
-        println!("0 passed, 0 failed, {} skipped", CHECKS.len());
+        println!("{} checks run in a machine made by systemd/gate, not here", CHECKS.len());
         return ExitCode::SUCCESS;
     };
     println!("service checks in the gate `{gate}`");

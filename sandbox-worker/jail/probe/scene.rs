@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+#[allow(unreachable_pub, reason = "it is a module of a library, too")]
+#[path = "../../../tests/src/skip.rs"]
+pub(crate) mod skip;
+
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
@@ -10,6 +14,7 @@ use nix::sys::socket::{
 };
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid};
+use skip::skipped;
 use std::fs;
 use std::io::{BufRead as _, BufReader, IoSlice, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
@@ -41,6 +46,8 @@ pub(crate) enum Who {
 pub(crate) fn each(test: impl Fn(Who)) {
     if geteuid().is_root() {
         test(Who::Root);
+    } else {
+        skipped("the part in which root makes the workers needs root");
     }
     test(Who::User);
 }

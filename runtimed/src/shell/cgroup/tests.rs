@@ -1,9 +1,14 @@
 //! Real cgroups of version 1, where this machine lets the test make some. Version 2 is shown by the
 //! service tests, which have a kernel of their own.
 
+#[allow(unreachable_pub, reason = "it is a module of a library, too")]
+#[path = "../../../../tests/src/skip.rs"]
+mod skip;
+
 use super::find::{Version, places};
 use super::room::{Room, sweep};
 use super::{Bounds, Cgroup, Cgroups, Place};
+use skip::skipped;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +32,7 @@ fn first_version() -> Vec<Place> {
 fn cgroups() -> Option<Cgroups> {
     let cgroups = Cgroups::among(first_version());
     if let Some(why) = cgroups.why_none() {
-        eprintln!("skipped: {why}");
+        skipped(why);
         return None;
     }
     Some(cgroups)
@@ -96,7 +101,7 @@ fn what_wants_more_memory_than_it_may_have_is_killed_and_that_is_known() {
         assert!(!child.wait().unwrap().success());
         assert!(cgroup.was_out_of_memory());
     } else {
-        eprintln!("skipped: no memory controller");
+        skipped("no memory controller");
         end(child);
     }
     cgroup.remove().unwrap();
@@ -131,7 +136,7 @@ fn the_room_of_a_living_daemon_stays_and_that_of_a_dead_one_goes_with_what_runs_
 fn two_rooms_never_have_the_same_directory() {
     let Some(place) = first_version().into_iter().next() else { return };
     let (Ok(one), Ok(other)) = (Room::take(place.clone()), Room::take(place)) else {
-        eprintln!("skipped: no right to make one");
+        skipped("no right to make a cgroup");
         return;
     };
     assert_ne!(one.dir, other.dir);
