@@ -6,11 +6,14 @@
 
 use crate::limits::IDENTITY_BYTES_MAX;
 use serde::{Deserialize, Serialize};
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "runtime.json";
+/// Where it is written before it has its name.
+const PART: &str = "runtime.json.part";
 const GUID_BYTES: usize = 36;
 
 /// The identity of a runtime.
@@ -73,7 +76,7 @@ impl Identity {
                 let create = || -> io::Result<Self> {
                     let guid = stored.map_or_else(random_guid, |guid| Ok(guid.to_owned()))?;
                     let identity = Self { guid };
-                    identity.keep(state, &path)?;
+                    identity.keep(state, &path, File::sync_all)?;
                     Ok(identity)
                 };
                 create().map_err(|source| IdentityError::Io { path: path.clone(), source })
@@ -98,13 +101,30 @@ impl Identity {
     }
 
     /// Written beside, synced, renamed, folder synced: after a crash there is the whole file or none.
-    fn keep(&self, state: &Path, path: &Path) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(state)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(state)?.sync_all()
+    /// What a crash leaves beside it is written over the next time.
+    fn keep(&self, state: &Path, path: &Path, sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
+        let part = state.join(PART);
+        let written = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
+                .open(&part)?;
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            // Once it has failed, another sync would say that all is well: nothing is tried again.
+            sync(&file)?;
+            fs::rename(&part, path)?;
+            sync(&File::open(state)?)
+        };
+        written().inspect_err(|_fault| {
+            for scrap in [part.as_path(), path] {
+                // It may not be there; what is there and cannot be removed is judged at the next start.
+                let _gone = fs::remove_file(scrap);
+            }
+        })
     }
 
     /// The address of this runtime in `domain`.
@@ -140,8 +160,15 @@ fn random_guid() -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FILE, Identity, IdentityError};
-    use std::fs;
+    use super::{FILE, Identity, IdentityError, PART};
+    use std::fs::{self, File};
+    use std::io;
+
+    type Sync = fn(&File) -> io::Result<()>;
+
+    fn fails_if(fails: bool) -> io::Result<()> {
+        if fails { Err(io::Error::other("EIO")) } else { Ok(()) }
+    }
 
     #[test]
     fn an_identity_is_made_once_and_kept() {
@@ -187,6 +214,48 @@ mod tests {
             let error = Identity::load_or_create(state.path(), None).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{bad}: {error}");
             assert_eq!(fs::read_to_string(&file).unwrap(), bad);
+        }
+    }
+
+    #[test]
+    fn fault_030_an_identity_cut_at_any_byte_is_damaged_and_left_alone() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join(FILE);
+        let first = Identity::load_or_create(state.path(), None).unwrap();
+        let whole = fs::read(&file).unwrap();
+        let object = whole.len() - 1;
+        for cut in 0..whole.len() {
+            fs::write(&file, &whole[..cut]).unwrap();
+            let read = Identity::load_or_create(state.path(), None);
+            if cut == object {
+                assert_eq!(read.unwrap(), first, "only the last line's end is missing");
+            } else {
+                assert!(matches!(read, Err(IdentityError::Damaged { .. })), "{cut}: {read:?}");
+            }
+            assert_eq!(fs::read(&file).unwrap(), &whole[..cut]);
+        }
+    }
+
+    #[test]
+    fn fault_030_what_a_crash_left_beside_it_is_written_over() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join(PART), "{\"guid\":\"half of a long one ".repeat(100)).unwrap();
+        let first = Identity::load_or_create(state.path(), None).unwrap();
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 1, "no scrap is left");
+        assert_eq!(Identity::load_or_create(state.path(), None).unwrap(), first);
+    }
+
+    #[test]
+    fn fault_031_an_identity_whose_sync_fails_counts_as_not_kept_and_is_not_synced_again() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join(FILE);
+        let identity = Identity { guid: super::random_guid().unwrap() };
+        let of_file: Sync = |file| fails_if(file.metadata()?.is_file());
+        let of_folder: Sync = |file| fails_if(file.metadata()?.is_dir());
+        for sync in [of_file, of_folder] {
+            let error = identity.keep(state.path(), &path, sync).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::Other);
+            assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0, "nothing claims to be kept");
         }
     }
 }
