@@ -41,7 +41,7 @@ pub(crate) fn deny(token: Token, denial: Denial, text: impl Into<String>, out: &
     reply(token, denied, ReplyTo::Last, out);
 }
 
-fn deny_refusal(token: Token, refusal: &Refusal, out: &mut Vec<UaOut>) {
+pub(crate) fn deny_refusal(token: Token, refusal: &Refusal, out: &mut Vec<UaOut>) {
     let denied = Reply::Denied {
         denial: Denial::Failed,
         code: Some(refusal.reason.code()),
@@ -311,6 +311,12 @@ impl Ua {
             }
         }
         let Some(component) = self.components.get_mut(&key) else { return };
+        if component.state == State::Stopping && component.after_stop == AfterStop::Forget {
+            if self.stopping {
+                return deny_refusal(token, &component.refusal(now), out);
+            }
+            component.after_stop = AfterStop::Anew;
+        }
         if !wait {
             return self.answer_deployed(token, &key, out);
         }

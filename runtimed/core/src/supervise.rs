@@ -217,8 +217,9 @@ impl Ua {
         let Some(component) = self.components.get_mut(key) else { return };
         component.stub = None;
         component.active_since = None;
-        let again = component.starts_after_stop();
-        let after = std::mem::take(&mut component.after_stop);
+        let after = component.after_stop;
+        let again = component.starts_after_stop() && after != AfterStop::Anew;
+        component.after_stop = AfterStop::default();
         let restart = after == AfterStop::Restart;
         component.state = State::Dormant;
         component.retry_at = None;
@@ -249,6 +250,29 @@ impl Ua {
             }
         } else if after == AfterStop::Forget {
             self.forget(key, out);
+            out.push(UaOut::Failed { key: key.clone(), refusal });
+        } else if after == AfterStop::Anew {
+            self.start_anew(now, key, out);
+        }
+    }
+
+    /// What was removed is deployed as if it had never been; whoever waits for that goes on waiting.
+    fn start_anew(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
+        let waiters = self
+            .components
+            .get_mut(key)
+            .map(|c| std::mem::take(&mut c.waiters))
+            .unwrap_or_default();
+        self.forget(key, out);
+        let started = self.start(now, key, "an operator", out);
+        if let Some(component) = self.components.get_mut(key) {
+            component.waiters = waiters;
+        } else {
+            let gone = Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"));
+            let refusal = started.err().unwrap_or(gone);
+            for (token, _, _) in waiters {
+                crate::operator::deny_refusal(token, &refusal, out);
+            }
             out.push(UaOut::Failed { key: key.clone(), refusal });
         }
     }

@@ -22,6 +22,7 @@ pub(crate) struct Orphan {
     pub(crate) counted: bool,
 }
 
+const REMOVED: &str = "the stub took the message and was removed before it answered";
 const DIED: &str = "the stub took the message and died before it answered";
 
 impl Core {
@@ -111,8 +112,13 @@ impl Core {
             self.bus.moved(once_more.pending, Waits::Parked);
         }
         self.bus.park.push_front(key, parked);
-        let died = Refusal::new(Reason::StubDied, DIED);
-        self.fail_all(|waits| *waits == Waits::At(Peer::Link(id)), &died);
+        let lost = match refusal.reason {
+            Reason::Undeployed | Reason::Stopping if !again => {
+                Refusal::new(refusal.reason, REMOVED)
+            }
+            _ => Refusal::new(Reason::StubDied, DIED),
+        };
+        self.fail_all(|waits| *waits == Waits::At(Peer::Link(id)), &lost);
         let is_any = self.bus.park.count(key) > 0;
         if is_any && self.ua.route(self.bus.now, key) == StubRoute::Absent {
             let cause = "messages that the stopped stub had not taken";

@@ -51,6 +51,8 @@ pub(crate) enum AfterStop {
     Restart,
     /// An operator's `undeploy`.
     Forget,
+    /// An operator's `undeploy`, and then a `deploy`: nothing of before is kept.
+    Anew,
 }
 
 /// Code that was fetched and checked, for every start until it is undeployed.
@@ -141,7 +143,7 @@ impl Component {
 
     /// Whether it comes back when the process that is stopping is gone.
     pub(crate) const fn starts_after_stop(&self) -> bool {
-        matches!(self.after_stop, AfterStop::Wake | AfterStop::Restart)
+        matches!(self.after_stop, AfterStop::Wake | AfterStop::Restart | AfterStop::Anew)
     }
 
     /// CONTRACT §7.

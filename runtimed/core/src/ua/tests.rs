@@ -10,6 +10,7 @@ mod hostile;
 mod limits;
 mod operators;
 mod quotas;
+mod races;
 mod resting;
 mod seeds;
 mod supervision;
