@@ -30,6 +30,8 @@ pub(crate) const APP_PAUSE_BYTES: usize = 1_048_576;
 pub(crate) const APP_WRITE_BYTES: usize = 65_536;
 /// Bytes of replies that wait for one operator; a follower that is slower is cut.
 pub(crate) const OPERATOR_QUEUE_BYTES_MAX: usize = 8 * 1_048_576;
+/// Time in which an operator must take one reply: the places are few.
+pub(crate) const OPERATOR_TAKES_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of a worker's stderr that are logged per second.
 pub(crate) const WORKER_LOG_BYTES_PER_SECOND: usize = 8_192;
 /// Time in which the daemon ends after SIGTERM, however it is going.

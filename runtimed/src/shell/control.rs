@@ -2,7 +2,9 @@
 
 use super::hub::{Hub, Shared, WeakHub};
 use super::peer::{Peer, Right};
-use crate::limits::{HELLO_WITHIN, LAST_WORDS_WITHIN, OPERATOR_QUEUE_BYTES_MAX};
+use crate::limits::{
+    HELLO_WITHIN, LAST_WORDS_WITHIN, OPERATOR_QUEUE_BYTES_MAX, OPERATOR_TAKES_WITHIN,
+};
 use interprocess::local_socket::tokio::Stream;
 use protocol::control::{CONTROL_VERSION, Command, Denial, Reply, Request};
 use protocol::limits::CONTROL_BYTES_MAX;
@@ -168,8 +170,14 @@ async fn write(weak: &WeakHub, token: Token, mut stream: &Stream) {
         };
         match next {
             Some(bytes) => {
-                if stream.write_all(&bytes).await.is_err() {
-                    return;
+                let written = stream.write_all(&bytes);
+                match tokio::time::timeout(OPERATOR_TAKES_WITHIN, written).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_gone)) => return,
+                    Err(_elapsed) => {
+                        tracing::warn!(token = token.0, "an operator does not read; it is cut off");
+                        return;
+                    }
                 }
             }
             None => work.notified().await,
