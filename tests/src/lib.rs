@@ -10,6 +10,8 @@ pub mod confined;
 pub mod domain;
 pub mod evil;
 pub mod facts;
+pub mod operator;
+pub mod skip;
 pub mod trap;
 
 use serde_json::Value;
@@ -60,25 +62,24 @@ impl Daemon {
     }
 
     fn start_program(program: &Path, config: &str) -> Self {
+        Self::start_by(config, |root| command(program, root))
+    }
+
+    /// Starts a daemon by this command, which is made for its root, and which it becomes.
+    pub fn start_by(config: &str, command: impl FnOnce(&Path) -> Command) -> Self {
         let root = tempfile::Builder::new().prefix("rt-").tempdir().expect("a temporary folder");
         std::fs::write(root.path().join("runtimed.toml"), config).expect("the configuration");
-        let child = Self::launch(program, root.path());
+        let child = Self::launch(command(root.path()), root.path());
         let daemon = Self { root, child };
         let status = daemon.ctl(&["status", "--wait", "20s"]);
         assert!(status.status.success(), "{status:?}");
         daemon
     }
 
-    fn launch(program: &Path, root: &Path) -> Child {
+    fn launch(mut command: Command, root: &Path) -> Child {
         let log = std::fs::File::create(root.join("log")).expect("the log");
-        Command::new(program)
-            .arg("--root")
-            .arg(root)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("runtimed starts")
+        command.stdout(Stdio::null()).stderr(log);
+        command.spawn().expect("runtimed starts")
     }
 
     /// Its folder.
@@ -169,15 +170,30 @@ impl Daemon {
 
     /// Starts a daemon that has ended again, on the same root.
     pub fn start_again(&mut self) {
-        self.child = Self::launch(&program("runtimed"), self.root.path());
+        self.start_again_by(command(&program("runtimed"), self.root()));
+    }
+
+    /// Starts a daemon that has ended again by this command.
+    pub fn start_again_by(&mut self, command: Command) {
+        self.child = Self::launch(command, self.root());
         let status = self.ctl(&["status", "--wait", "20s"]);
         assert!(status.status.success(), "{status:?}");
     }
 
     /// Sends a signal and waits for the end; its status.
     pub fn stop(&mut self, signal: nix::sys::signal::Signal) -> std::process::ExitStatus {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
         nix::sys::signal::kill(pid, signal).expect("the daemon lives");
+    }
+
+    /// Waits for the end; its status.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
         wait_for("the daemon ends", || self.child.try_wait().expect("a child"))
     }
 }
@@ -191,6 +207,13 @@ impl Drop for Daemon {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// This `runtimed` on this root.
+pub fn command(program: &Path, root: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--root").arg(root).stdin(Stdio::null());
+    command
 }
 
 /// Pid and parent of every process that is not a zombie.

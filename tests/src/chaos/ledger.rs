@@ -48,6 +48,14 @@ impl Ledger {
         }
     }
 
+    /// The same, and the net role, which is started once and stays: a process, and its link, pidfd
+    /// and log.
+    #[must_use]
+    pub fn and_the_net_role(&self) -> Self {
+        let descriptors = self.descriptors.map(|count| count + 3);
+        Self { processes: self.processes + 1, descriptors, ..self.clone() }
+    }
+
     /// Waits until the daemon holds no more than this again.
     pub fn wait_restored(&self, daemon: &Daemon) {
         wait_for(&format!("nothing is left beside {self:?}"), || {

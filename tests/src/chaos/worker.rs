@@ -1,11 +1,12 @@
 //! A folder of programs in which the worker is a faulty one.
 
-use crate::{Daemon, program};
+use crate::{Daemon, command, program};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 /// Bytes behind the end of the faulty worker: its plan as JSON, and zeros.
 pub const PLAN_BYTES: usize = 1_024;
@@ -38,8 +39,8 @@ impl Programs {
         let turns = path.join("turns");
         fs::create_dir(&turns).expect("a folder");
         open_to_all(&turns, 0o777);
-        fs::copy(program("runtimed"), path.join("runtimed")).expect("a copy");
-        fs::copy(program("sandbox-worker"), path.join("real-worker")).expect("a copy");
+        copy(&program("runtimed"), &path.join("runtimed"));
+        copy(&program("sandbox-worker"), &path.join("real-worker"));
         let image = path.join("sandbox-worker");
         fs::copy(program("faulty-worker"), &image).expect("a copy");
         let mut plan = plan.clone();
@@ -58,10 +59,21 @@ impl Programs {
         Daemon::start_from(self.folder.path(), config)
     }
 
+    /// What starts a daemon of these programs on this root.
+    pub fn command(&self, root: &Path) -> Command {
+        command(&self.folder.path().join("runtimed"), root)
+    }
+
     /// How many workers were faulty so far.
     pub fn turns(&self) -> usize {
         fs::read_dir(self.folder.path().join("turns")).expect("a folder").count()
     }
+}
+
+/// By a process of its own: one that another thread starts meanwhile would hold a file that is
+/// written to here, and the copy could not be executed.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().expect("cp runs").success());
 }
 
 fn open_to_all(path: &Path, mode: u32) {
