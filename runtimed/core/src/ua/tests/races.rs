@@ -40,7 +40,9 @@ fn deploy(world: &mut World) -> bool {
 }
 
 fn undeploy(world: &mut World) -> bool {
-    matches!(world.ask(Command::Undeploy { name: NAME.to_owned() }), Reply::Done)
+    // Answered when it is gone, or at once if it is not accepted.
+    let token = world.operator(Command::Undeploy { name: NAME.to_owned() });
+    !matches!(world.replies(token)[..], [Reply::Denied { .. }])
 }
 
 fn states(world: &mut World) -> Vec<String> {
