@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, config};
+use system_tests::skip::skipped;
 use system_tests::{Daemon, program, wait_for};
 
 fn doctor(root: &Path, format: &str) -> Output {
@@ -103,7 +104,7 @@ fn a_configuration_that_is_wrong_fails_and_says_where() {
 #[test]
 fn root_looks_at_the_daemon_of_another_user_with_that_users_rights() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root can take another user's rights");
+        skipped("only root can take another user's rights");
         return;
     }
     let folder = root();

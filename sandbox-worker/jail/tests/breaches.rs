@@ -13,6 +13,7 @@ mod escapes;
 mod scene;
 
 use escapes::Expected;
+use scene::skip::skipped;
 use scene::{Scene, Who, each, probe};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -210,18 +211,12 @@ fn local() -> TcpListener {
 fn escape_037_without_the_filter_processes_end_at_the_limit() {
     if !nix::unistd::geteuid().is_root() {
         // A limit of processes would count all of the user's.
-        return skipped("escape_037 without the filter", "only root gives a stub an id of its own");
+        return skipped("only root gives a stub an id of its own");
     }
     let mut scene = Scene::lacking(Who::Root, "stub", "seccomp");
     report(&mut scene);
     let most = jail::limits::PROCESSES - 1;
     assert_eq!(scene.attempt("multiply"), format!("EAGAIN after {most}"));
-}
-
-/// Said past the test harness, which would keep it for itself.
-fn skipped(what: &str, why: &str) {
-    let said = format!("skipped: {what}: {why}\n");
-    std::io::stderr().write_all(said.as_bytes()).unwrap();
 }
 
 #[test]

@@ -20,8 +20,8 @@ mod scene;
 
 use jails::Place::WithoutNamespaces;
 use jails::{JAILS, in_every_jail, made, row};
+use scene::skip::skipped;
 use scene::{Scene, Who, each};
-use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -206,7 +206,7 @@ fn escape_030_the_personality_stays() {
 fn escape_031_calls_of_other_architectures_are_refused_or_kill() {
     row(31);
     if cfg!(not(target_arch = "x86_64")) {
-        return skipped("the half of row 31 about 32-bit calls", "there is no such door here");
+        return skipped("there are no 32-bit calls here");
     }
     each(|who| {
         for (place, role) in JAILS {
@@ -216,12 +216,6 @@ fn escape_031_calls_of_other_architectures_are_refused_or_kill() {
             assert_eq!(signal, nix::sys::signal::Signal::SIGSYS, "{who:?} {place:?} {role}");
         }
     });
-}
-
-/// Said past the test harness, which would keep it for itself.
-fn skipped(what: &str, why: &str) {
-    let said = format!("skipped: {what}: {why}\n");
-    std::io::stderr().write_all(said.as_bytes()).unwrap();
 }
 
 #[test]
