@@ -16,7 +16,7 @@ use escapes::Expected;
 use scene::skip::skipped;
 use scene::{Scene, Who, each, probe};
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
