@@ -428,7 +428,8 @@ impl Ua {
             if sandbox.condemned.is_none() {
                 sandbox.condemned = Some((why, bounded(text, 256)));
             }
-            sandbox.deadline = None;
+            // Nothing more is waited for from it.
+            (sandbox.deadline, sandbox.next_ping) = (None, None);
             out.push(UaOut::Effect(Effect::Kill { sandbox: id }));
         }
     }
