@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use crate::fault::Fault;
+use crate::task::Task;
 use crate::{limits, token};
 pub use folder::{Layout, write_folder};
 pub use response::{Behaviour, Response};
@@ -35,9 +35,8 @@ pub struct Options {
 pub struct Catalogue {
     address: SocketAddr,
     prefix: String,
-    commands: mpsc::Sender<Command>,
     counts: watch::Receiver<Arc<BTreeMap<String, u64>>>,
-    task: JoinHandle<()>,
+    task: Task<Command>,
 }
 
 impl Catalogue {
@@ -55,10 +54,10 @@ impl Catalogue {
         } else {
             String::new()
         };
-        let (commands, receiver) = mpsc::channel(limits::COMMANDS);
         let (publish, counts) = watch::channel(Arc::new(BTreeMap::new()));
-        let task = tokio::spawn(serve::run(listener, prefix.clone(), receiver, publish));
-        Ok(Self { address, prefix, commands, counts, task })
+        let guard = prefix.clone();
+        let task = Task::spawn(|commands| serve::run(listener, guard, commands, publish));
+        Ok(Self { address, prefix, counts, task })
     }
 
     /// Where it listens.
@@ -81,7 +80,7 @@ impl Catalogue {
     /// # Errors
     /// [`Fault::Full`] after [`limits::PATHS`] paths, [`Fault::Stopped`].
     pub async fn set(&self, path: &str, response: Response) -> Result<(), Fault> {
-        let fits = self.ask(|reply| Command::Set(path.to_owned(), response, reply)).await?;
+        let fits = self.task.ask(|reply| Command::Set(path.to_owned(), response, reply)).await?;
         let full = Fault::Full { what: "the catalogue's table", limit: limits::PATHS };
         if fits { Ok(()) } else { Err(full) }
     }
@@ -104,7 +103,7 @@ impl Catalogue {
     /// # Errors
     /// [`Fault::Stopped`].
     pub async fn remove(&self, path: &str) -> Result<(), Fault> {
-        self.ask(|reply| Command::Remove(path.to_owned(), reply)).await
+        self.task.ask(|reply| Command::Remove(path.to_owned(), reply)).await
     }
 
     /// How often a path was asked for, whether it was there or not.
@@ -134,21 +133,6 @@ impl Catalogue {
     /// Stops it and waits until its port and connections are closed.
     pub async fn stop(self) {
         // A task that has already ended has closed everything, too.
-        self.ask(Command::Stop).await.ok();
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, Fault> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.or(Err(Fault::Stopped))?;
-        answer.await.or(Err(Fault::Stopped))
-    }
-}
-
-impl Drop for Catalogue {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.task.ask(Command::Stop).await.ok();
     }
 }

@@ -13,6 +13,7 @@ pub mod descriptor;
 pub mod fault;
 pub mod limits;
 pub mod node;
+mod task;
 mod token;
 
 pub use fault::Fault;

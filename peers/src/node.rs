@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use crate::fault::Fault;
+use crate::task::Task;
 use crate::{limits, token};
 use serve::Command;
 
@@ -96,9 +96,8 @@ pub struct Node {
     domain: String,
     address: SocketAddr,
     token: String,
-    commands: mpsc::Sender<Command>,
     stats: watch::Receiver<Stats>,
-    task: JoinHandle<()>,
+    task: Task<Command>,
 }
 
 impl Node {
@@ -115,11 +114,11 @@ impl Node {
             Some(token) => token,
             None => token::random().map_err(Fault::io("make the node's token"))?,
         };
-        let (commands, receiver) = mpsc::channel(limits::COMMANDS);
         let (publish, stats) = watch::channel(Stats::default());
         let path = format!("/{token}/ws");
-        let task = tokio::spawn(serve::run(listener, path, domain.to_owned(), receiver, publish));
-        Ok(Self { domain: domain.to_owned(), address, token, commands, stats, task })
+        let served = domain.to_owned();
+        let task = Task::spawn(|commands| serve::run(listener, path, served, commands, publish));
+        Ok(Self { domain: domain.to_owned(), address, token, stats, task })
     }
 
     /// The domain it serves.
@@ -176,7 +175,7 @@ impl Node {
     /// # Errors
     /// [`Fault::Stopped`].
     pub async fn received(&self) -> Result<Vec<Value>, Fault> {
-        self.ask(Command::Received).await
+        self.task.ask(Command::Received).await
     }
 
     /// Sends a message to every connected session, whatever its `to`; how many there were.
@@ -192,7 +191,7 @@ impl Node {
     /// # Errors
     /// [`Fault::Stopped`].
     pub async fn push_text(&self, text: String) -> Result<usize, Fault> {
-        self.ask(|reply| Command::Push(text, reply)).await
+        self.task.ask(|reply| Command::Push(text, reply)).await
     }
 
     /// Cuts every connection without a close; sessions stay and can be re-opened.
@@ -200,7 +199,7 @@ impl Node {
     /// # Errors
     /// [`Fault::Stopped`].
     pub async fn drop_connections(&self) -> Result<usize, Fault> {
-        self.ask(Command::DropConnections).await
+        self.task.ask(Command::DropConnections).await
     }
 
     /// Changes how everybody is treated from now on.
@@ -208,7 +207,7 @@ impl Node {
     /// # Errors
     /// [`Fault::Stopped`].
     pub async fn set_mode(&self, mode: Mode) -> Result<(), Fault> {
-        self.ask(|reply| Command::Mode(mode, reply)).await
+        self.task.ask(|reply| Command::Mode(mode, reply)).await
     }
 
     /// Changes how `<scheme>://<domain>/<name>` answers from now on.
@@ -217,7 +216,7 @@ impl Node {
     /// [`Fault::Full`] after [`limits::PARTICIPANTS`] names, [`Fault::Stopped`].
     pub async fn set_participant(&self, name: &str, behaviour: Participant) -> Result<(), Fault> {
         let fits =
-            self.ask(|reply| Command::Participant(name.to_owned(), behaviour, reply)).await?;
+            self.task.ask(|reply| Command::Participant(name.to_owned(), behaviour, reply)).await?;
         let full = Fault::Full { what: "the table of participants", limit: limits::PARTICIPANTS };
         if fits { Ok(()) } else { Err(full) }
     }
@@ -225,21 +224,6 @@ impl Node {
     /// Stops it and waits until its port and connections are closed.
     pub async fn stop(self) {
         // A task that has already ended has closed everything, too.
-        self.ask(Command::Stop).await.ok();
-    }
-
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, Fault> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.or(Err(Fault::Stopped))?;
-        answer.await.or(Err(Fault::Stopped))
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.task.ask(Command::Stop).await.ok();
     }
 }

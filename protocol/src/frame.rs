@@ -250,9 +250,7 @@ impl Header {
             body_len,
         })
     }
-}
 
-impl Header {
     /// The inline body of the frame that was read; empty if it is in a descriptor.
     pub fn body_of<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         frame.get(self.ext_end..self.len).unwrap_or_default()
@@ -323,7 +321,7 @@ impl<'a> FrameRef<'a> {
 
     /// The inline body; empty if it is in a descriptor.
     pub fn body(&self) -> &'a [u8] {
-        self.bytes.get(self.header.ext_end..).unwrap_or_default()
+        self.header.body_of(self.bytes)
     }
 
     /// Whether all bits of `flag` are set.
