@@ -33,7 +33,8 @@ timeout -k 5 "$limit" systemd-nspawn --quiet --register=no --keep-unit --boot \
     --machine="runtimed-gate-$$" --console=pipe \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
     --bind="$work/out:/out" \
-    systemd.show_status=0 systemd.unit=ci.service </dev/null >"$work/out/console" 2>&1 || true
+    systemd.show_status=0 systemd.unit=ci.service systemd.setenv=SERVICE_GATE=container \
+    systemd.setenv=GATE_LOG=/out/log </dev/null >"$work/out/console" 2>&1 || true
 [ -s "$work/out/log" ] || cat "$work/out/console"
 cat "$work/out/log"
 grep -aq '^CI-EXIT=0$' "$work/out/log"

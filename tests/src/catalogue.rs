@@ -19,6 +19,23 @@ export default function activate(url, bus, config) {
 }
 ";
 
+/// A stub that takes as many bytes as it is asked for, and keeps them.
+pub const HOARDING_STUB: &str = r"
+export default function activate(url, bus, config) {
+  const kept = [];
+  bus.addListener('*', function (message) {
+    if (message.type === 'response') return;
+    // Filled by one call: a loop would be over its time on a slow machine.
+    kept.push(new Uint8Array(message.body.value || 0).fill(1));
+    bus.postMessage({
+      id: message.id, type: 'response', from: message.to, to: message.from,
+      body: { code: 200, value: kept.length }
+    });
+  });
+  return { name: 'HoardingStub', instance: {} };
+}
+";
+
 /// A `file://` catalogue below a folder.
 #[derive(Debug)]
 pub struct Folder {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use system_tests::app::App;
-use system_tests::catalogue::{ECHO_STUB, Folder, config};
+use system_tests::catalogue::{ECHO_STUB, Folder, HOARDING_STUB, config};
 use system_tests::chaos::process::Victim;
 use system_tests::chaos::worker::Programs;
 use system_tests::facts::exit_reason;
@@ -19,25 +19,6 @@ const REMOTE: &str = "hyperty://example.com/bob";
 
 /// Layers that a cgroup makes.
 const LIMITS: [&str; 3] = ["cgroup-memory", "cgroup-pids", "cgroup-cpu"];
-
-/// Holds what it is sent, and says how much that is.
-const HOARDING_STUB: &str = r"
-export default function activate(url, bus, config) {
-  const kept = [];
-  bus.addListener('*', function (message) {
-    if (message.type === 'response') return;
-    const bytes = message.body.value || 0;
-    const block = new Uint8Array(bytes);
-    for (let at = 0; at < bytes; at += 1024) block[at] = 1;
-    kept.push(block);
-    bus.postMessage({
-      id: message.id, type: 'response', from: message.to, to: message.from,
-      body: { code: 200, value: kept.length }
-    });
-  });
-  return { name: 'HoardingStub', instance: {} };
-}
-";
 
 fn daemon(stub: &str, more: &str) -> (tempfile::TempDir, Daemon) {
     let folder = tempfile::tempdir().unwrap();

@@ -4,11 +4,14 @@
 
 #[path = "service/machine.rs"]
 mod machine;
+#[path = "service/memory.rs"]
+mod memory;
 
 use machine::{
-    BUS, another_daemon, ask_bob, configure, ctl, drop_in, fresh, listen, main_pid, output,
-    processes_of_the_unit, property, run, signal, stop, stub,
+    BUS, GATE, another_daemon, ask_bob, configure, ctl, drop_in, fresh, has_cgroup_v2, listen,
+    main_pid, output, pid_of, processes_of_the_unit, property, run, signal, stop, stub,
 };
+use memory::fault_010_a_stub_out_of_memory_dies_alone;
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
@@ -40,40 +43,56 @@ const CHECKS: &[Check] = checks![
     a_wrong_configuration_is_not_tried_again,
     without_socket_units_the_daemon_makes_its_sockets,
     a_dynamic_user_serves_as_well,
+    the_doctor_finds_a_sound_machine_under_the_installed_unit,
     a_stop_leaves_nothing_behind,
 ];
+
+/// Those of cgroups of version 2, which a container does not have if its host has the first.
+const CGROUP_CHECKS: &[Check] = checks![fault_010_a_stub_out_of_memory_dies_alone];
 
 /// In a container with cgroups of the first version, the service manager is not told that what a
 /// killed daemon left has ended, and waits this long before it starts the next one.
 const SHORT_END: &str = "TimeoutStopSec=1\n";
 
-/// Where the gate's service file says which machine this is.
-const VARIABLE: &str = "SERVICE_GATE";
-
 fn main() -> ExitCode {
-    let Ok(gate) = std::env::var(VARIABLE) else {
-        println!("{} checks run in a machine made by systemd/gate, not here", CHECKS.len());
+    let Ok(gate) = std::env::var(GATE) else {
+        let all = CHECKS.len() + CGROUP_CHECKS.len();
+        println!("{all} checks run in a machine made by systemd/gate, not here");
         return ExitCode::SUCCESS;
     };
     println!("service checks in the gate `{gate}`");
-    let mut failed = 0_usize;
-    for (name, check) in CHECKS {
-        let (start, since) = (std::time::Instant::now(), output("date", &["+--since=@%s"]));
-        let held = catch_unwind(|| {
-            fresh();
-            check();
-        })
-        .is_ok();
-        let word = if held { "ok" } else { "FAILED" };
-        println!("check {name} ... {word} ({:.1} s)", start.elapsed().as_secs_f32());
-        if !held {
-            failed += 1;
-            let journal = run("journalctl", &["--no-pager", since.trim(), "-u", "runtimed*"]);
-            println!("{}", String::from_utf8_lossy(&journal.stdout));
+    let (mut passed, mut failed, mut skipped) = (0_usize, 0_usize, 0_usize);
+    let mut count = |held| if held { passed += 1 } else { failed += 1 };
+    for check in CHECKS {
+        count(holds(check));
+    }
+    for check in CGROUP_CHECKS {
+        if has_cgroup_v2() {
+            count(holds(check));
+        } else {
+            println!("check {} ... skipped: no cgroup version 2 here", check.0);
+            skipped += 1;
         }
     }
-    println!("{} passed, {failed} failed", CHECKS.len() - failed);
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
     ExitCode::from(u8::from(failed > 0))
+}
+
+/// Makes the check, and says how it went.
+fn holds((name, check): &Check) -> bool {
+    let (start, since) = (std::time::Instant::now(), output("date", &["+--since=@%s"]));
+    let held = catch_unwind(|| {
+        fresh();
+        check();
+    })
+    .is_ok();
+    let word = if held { "ok" } else { "FAILED" };
+    println!("check {name} ... {word} ({:.1} s)", start.elapsed().as_secs_f32());
+    if !held {
+        let journal = run("journalctl", &["--no-pager", since.trim(), "-u", "runtimed*"]);
+        println!("{}", String::from_utf8_lossy(&journal.stdout));
+    }
+    held
 }
 
 fn the_units_are_verified_without_a_word() {
@@ -126,7 +145,7 @@ fn a_stub_lives_in_its_jail_under_the_hardened_unit() {
     let row = stub();
     let level = row["sandbox"]["level"].as_str().unwrap();
     assert!(["namespaces", "full"].contains(&level), "{row}");
-    let pid = i32::try_from(row["pid"].as_i64().unwrap()).unwrap();
+    let pid = pid_of(&row);
     assert!(processes_of_the_unit().contains(&pid), "{row}");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let field = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -187,7 +206,7 @@ fn fault_025_a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_again() {
     drop_in(&format!("WatchdogSec=2\n{SHORT_END}"));
     listen();
     ask_bob();
-    let (daemon, worker) = (main_pid(), stub()["pid"].as_i64().unwrap());
+    let (daemon, worker) = (main_pid(), pid_of(&stub()));
     // It is fed while all is well: systemd saw a later sign of life than the start's.
     let fed = || property("WatchdogTimestampMonotonic").parse::<u64>().unwrap();
     let first = fed();
@@ -197,7 +216,7 @@ fn fault_025_a_daemon_that_hangs_is_killed_by_the_watchdog_and_started_again() {
     assert_eq!(property("NRestarts"), "1");
     let journal = output("journalctl", &["--no-pager", "-u", "runtimed", "-g", "Watchdog timeout"]);
     assert!(journal.contains("limit 2s"), "{journal}");
-    assert!(!lives(i32::try_from(worker).unwrap()), "no stub outlives its daemon");
+    assert!(!lives(worker), "no stub outlives its daemon");
     ask_bob();
 }
 
@@ -218,7 +237,7 @@ fn fault_021_a_killed_daemon_is_started_again_and_its_sockets_wait_for_it() {
 }
 
 fn a_wrong_configuration_is_not_tried_again() {
-    configure("[sandbox]\nminimum = \"much\"\n");
+    configure("[delivery]\nparked_mesages = 1\n");
     let started = run("systemctl", &["start", "runtimed"]);
     assert!(!started.status.success());
     assert_eq!(property("ExecMainStatus"), "78");
@@ -248,6 +267,31 @@ fn a_dynamic_user_serves_as_well() {
     assert_eq!(answer["body"]["code"], 200, "{answer}");
     stop();
     assert!(!bus.exists() && Path::new("/var/lib/private/rt-dynamic").exists());
+}
+
+fn the_doctor_finds_a_sound_machine_under_the_installed_unit() {
+    listen();
+    ask_bob();
+    let table = run("runtimectl", &["doctor"]);
+    println!("{}", String::from_utf8_lossy(&table.stdout).trim_end());
+    assert!(table.status.success(), "{table:?}");
+    let rows = ctl(&["doctor"]);
+    let of = |check: &str| {
+        let row = rows.as_array().unwrap().iter().find(|row| row["check"] == check).unwrap();
+        (row["state"].as_str().unwrap(), row["found"].as_str().unwrap())
+    };
+    for check in
+        ["kernel", "namespaces", "seccomp", "limits", "sandbox", "disk", "configuration", "daemon"]
+    {
+        assert_eq!(of(check).0, "ok", "{check}: {}", of(check).1);
+    }
+    // It speaks of the daemon of the unit, with what the unit gives it.
+    assert!(of("daemon").1.contains(&format!("pid {}, ", main_pid())), "{}", of("daemon").1);
+    if has_cgroup_v2() {
+        let (state, found) = of("cgroup");
+        assert!(found.starts_with("version 2, memory and pids, ours at "), "{found}");
+        assert_eq!((state, found.ends_with("/runtimed.service")), ("ok", true), "{found}");
+    }
 }
 
 fn a_stop_leaves_nothing_behind() {

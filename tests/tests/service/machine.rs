@@ -10,6 +10,8 @@ use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, config};
 use system_tests::wait_for;
 
+/// Where the gate says which machine this is.
+pub const GATE: &str = "SERVICE_GATE";
 /// Where the daemon's configuration is.
 pub const CONFIG: &str = "/etc/runtimed/runtimed.toml";
 /// Where applications connect.
@@ -17,7 +19,10 @@ pub const BUS: &str = "/run/runtimed/bus.sock";
 /// Whom the stub of `example.com` answers for.
 pub const BOB: &str = "hyperty://example.com/bob";
 
-const CATALOGUE: &str = "/etc/runtimed/catalogue";
+const CATALOGUES: &str = "/etc/runtimed/catalogues";
+/// The virtual machine is emulated: everything takes several times as long.
+const PATIENT: &str = "[sandbox]\nstart_timeout = \"15s\"\n[supervision]\nheartbeat = \"25s\"\n";
+
 const DROP_IN: &str = "/run/systemd/system/runtimed.service.d/gate.conf";
 const UNITS: [&str; 3] = ["runtimed.service", "runtimed.socket", "runtimed-bus.socket"];
 
@@ -72,9 +77,14 @@ pub fn fresh() {
     // How often they were started is forgotten, too.
     let _not_loaded = run("systemctl", &["reset-failed", UNITS[0], UNITS[1], UNITS[2]]);
     output("systemd-tmpfiles", &["--create", "/usr/lib/tmpfiles.d/runtimed.conf"]);
-    let folder = Folder::new(Path::new(CATALOGUE));
-    folder.stub(ECHO_STUB);
-    configure(&config(&folder.url()));
+    configure(&config(&catalogue("echo", ECHO_STUB)));
+}
+
+/// Makes a catalogue with this stub; its address.
+pub fn catalogue(name: &str, stub: &str) -> String {
+    let folder = Folder::new(&Path::new(CATALOGUES).join(name));
+    folder.stub(stub);
+    folder.url()
 }
 
 /// Starts the sockets and not the daemon.
@@ -89,7 +99,8 @@ pub fn stop() {
 
 /// Writes the daemon's configuration.
 pub fn configure(text: &str) {
-    write(CONFIG, Some(text));
+    let more = if std::env::var(GATE).is_ok_and(|gate| gate == "vm") { PATIENT } else { "" };
+    write(CONFIG, Some(&format!("{text}{more}")));
 }
 
 /// Puts this on top of the daemon's unit.
@@ -122,9 +133,25 @@ pub fn ask_bob() -> Value {
 
 /// The component of `example.com`.
 pub fn stub() -> Value {
+    component("example.com")
+}
+
+/// The component of this name.
+pub fn component(name: &str) -> Value {
     let rows = ctl(&["ps"]);
     let rows = rows.as_array().expect("rows");
-    rows.iter().find(|row| row["name"] == "example.com").cloned().expect("a component")
+    rows.iter().find(|row| row["name"] == name).cloned().expect("a component")
+}
+
+/// The pid of a component that runs.
+pub fn pid_of(component: &Value) -> i32 {
+    let pid = component["pid"].as_i64().unwrap_or_else(|| panic!("it runs: {component}"));
+    i32::try_from(pid).expect("a pid")
+}
+
+/// Whether this machine has cgroups of version 2, and nothing else.
+pub fn has_cgroup_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 /// Pids of all processes in the cgroup of the daemon's unit.
