@@ -329,6 +329,15 @@ impl<'a> FrameRef<'a> {
         self.header.flags & flag == flag
     }
 
+    /// How many publications before this one its receiver missed.
+    pub fn lagged(&self) -> u32 {
+        if !self.has(flags::LAGGED) {
+            return 0;
+        }
+        let value = self.ext().find(ExtTag::Lagged).and_then(|value| value.try_into().ok());
+        value.map_or(0, u32::from_le_bytes)
+    }
+
     /// Copies it.
     pub fn to_owned(&self) -> Frame {
         Frame { bytes: self.bytes.to_vec() }

@@ -10,7 +10,9 @@ mod received;
 mod tests;
 
 pub use body::{BodyFacts, body_facts, facts_of_parsed};
-pub use json::{Head, Incoming, MessageError, Receivers, salvage_id, write_json};
+pub use json::{
+    Head, Incoming, MessageError, Receivers, salvage_id, write_json, write_lagged_json,
+};
 pub use received::received;
 
 use std::fmt;

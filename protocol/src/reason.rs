@@ -97,6 +97,8 @@ reasons! {
     SlowConsumer = 503, "slow-consumer";
     /// The stub failed too often and rests.
     Quarantined = 503, "quarantined";
+    /// The message node did not agree to a subscription.
+    NodeRefused = 503, "node-refused";
     /// The stub was removed.
     Undeployed = 503, "undeployed";
     /// Too many messages wait for this domain.

@@ -3,7 +3,7 @@
 
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::limits::FRAME_BYTES_MAX;
-use protocol::message::{Head, MessageType, body_facts, received, write_json};
+use protocol::message::{Head, MessageType, body_facts, received, write_lagged_json};
 use protocol::reason::Reason;
 
 /// A message as the component posted it: already with an id, its body as JSON text.
@@ -89,7 +89,7 @@ pub(crate) fn json_of(frame: &FrameRef<'_>) -> Result<Vec<u8>, Reason> {
         to: frame.to(),
     };
     let mut out = Vec::with_capacity(frame.bytes().len().saturating_add(64));
-    write_json(&mut out, &head, frame.body());
+    write_lagged_json(&mut out, &head, frame.body(), frame.lagged());
     Ok(out)
 }
 
@@ -199,5 +199,17 @@ mod tests {
         let view = frame.view().unwrap();
         assert_eq!((view.from(), view.to()), ("hyperty://b.example/y", "hyperty://a.example/x"));
         assert_eq!(view.header.code, 404);
+    }
+
+    #[test]
+    fn a_copy_tells_how_many_were_missed_before_it() {
+        let frame = FrameBuilder::msg(2, "1", "comm://b.c/d", "comm://b.c/d/changes")
+            .flag(flags::LAGGED)
+            .ext(ExtTag::Lagged, &3_u32.to_le_bytes())
+            .body(b"{}")
+            .build()
+            .unwrap();
+        let json = String::from_utf8(json_of(&frame.view().unwrap()).unwrap()).unwrap();
+        assert!(json.ends_with(r#""body":{},"lagged":3}"#), "{json}");
     }
 }

@@ -49,6 +49,28 @@ impl Domain {
         )
     }
 
+    /// Stops the node, with all that it knows. What brings one back at its place.
+    pub fn lose_node(&mut self) -> NodeOptions {
+        let other = self.run(Node::start(&self.name, NodeOptions::default())).expect("a node");
+        let lost = std::mem::replace(&mut self.node, other);
+        let place = lost.options();
+        self.run(lost.stop());
+        place
+    }
+
+    /// Starts a node that knows nothing at the place of one that was lost.
+    pub fn return_node(&mut self, place: NodeOptions) {
+        self.node = self.run(Node::start(&self.name, place)).expect("the node");
+    }
+
+    /// How often the node was told of a resource or an address, as `subscribe` or `unsubscribe`.
+    pub fn told(&self, kind: &str, resource: &str) -> usize {
+        let all = self.run(self.node.received()).expect("the node");
+        let of_kind = all.iter().filter(|message| message["type"] == kind);
+        let lists = of_kind.filter_map(|message| message["body"]["resources"].as_array());
+        lists.filter(|list| list.iter().any(|one| one == resource)).count()
+    }
+
     /// Puts this at the place of the default stub.
     pub fn answer(&self, response: Response) {
         let path = Catalogue::stub_path("default");

@@ -258,6 +258,15 @@ fn is_whole_number(id: &str) -> bool {
     !digits.is_empty() && !leading_zero && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// As [`write_json`], of a message that says how many publications before it were missed: with
+/// `"lagged":…` at its end.
+pub fn write_lagged_json(out: &mut Vec<u8>, head: &Head<'_>, body: &[u8], lagged: u32) {
+    write_json(out, head, body);
+    if lagged > 0 && out.pop_if(|end| *end == b'}').is_some() {
+        out.extend_from_slice(format!(",\"lagged\":{lagged}}}").as_bytes());
+    }
+}
+
 fn write_text(out: &mut Vec<u8>, text: &str) {
     if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\') {
         out.push(b'"');

@@ -3,6 +3,7 @@
 
 use super::{
     BodyFacts, Head, Incoming, MessageError, MessageType, body_facts, salvage_id, write_json,
+    write_lagged_json,
 };
 use crate::limits::{FAN_OUT_MAX, JSON_DEPTH_MAX};
 use proptest::prelude::*;
@@ -348,5 +349,23 @@ proptest! {
         let mut twice = Vec::new();
         write_json(&mut twice, &head, read.body.unwrap().as_bytes());
         prop_assert_eq!(once.as_bytes(), twice.as_slice());
+    }
+}
+
+#[test]
+fn what_was_missed_is_told_beside_the_body() {
+    let head = Head { id: "1", id_is_number: true, kind: "update", from: "a://b.c", to: "d://e.f" };
+    for (body, lagged, want) in [
+        ("{}", 0, r#"{"id":1,"type":"update","from":"a://b.c","to":"d://e.f","body":{}}"#),
+        (
+            "{}",
+            3,
+            r#"{"id":1,"type":"update","from":"a://b.c","to":"d://e.f","body":{},"lagged":3}"#,
+        ),
+        ("", 3, r#"{"id":1,"type":"update","from":"a://b.c","to":"d://e.f","lagged":3}"#),
+    ] {
+        let mut out = Vec::new();
+        write_lagged_json(&mut out, &head, body.as_bytes(), lagged);
+        assert_eq!(String::from_utf8(out).unwrap(), want);
     }
 }

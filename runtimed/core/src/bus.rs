@@ -12,12 +12,16 @@ pub(crate) mod counters;
 pub(crate) mod egress;
 pub(crate) mod ends;
 pub(crate) mod names;
+pub(crate) mod nodes;
 pub(crate) mod park;
 pub(crate) mod pending;
+mod publish;
 mod respond;
 pub(crate) mod slow;
 mod step;
-pub(crate) mod subscribe;
+mod subscribe;
+pub(crate) mod subscribers;
+pub(crate) mod voice;
 pub(crate) mod watch;
 
 use crate::bucket::Bucket;
@@ -31,13 +35,13 @@ use egress::{Claim, Egress, Waiting};
 use names::{NameId, Names};
 use park::Park;
 use pending::{PendingRef, PendingTable, Waits};
-use protocol::address::RouteKey;
+use protocol::address::{RouteKey, is_within};
 use protocol::limits::DEADLINE_MAX_MS;
 use protocol::reason::Reason;
 use slow::SlowWorkers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use subscribe::Subscriptions;
+use subscribers::Subscriptions;
 use watch::Watchers;
 
 /// Who takes part in the bus.
@@ -76,7 +80,7 @@ pub(crate) struct Memo {
     to: String,
     from_id: Option<NameId>,
     to_id: Option<NameId>,
-    inbound: bool,
+    voice: voice::Voice,
     route: Option<MemoRoute>,
 }
 
@@ -119,6 +123,7 @@ pub(crate) struct Bus {
     pub(crate) park: Park,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) slow: SlowWorkers,
+    pub(crate) nodes: nodes::Nodes,
     pub(crate) counters: Counters,
     pub(crate) watchers: Watchers,
     /// Links of workers by their sandbox.
@@ -139,6 +144,8 @@ impl Bus {
     pub(crate) fn new(settings: &crate::settings::Settings) -> Self {
         let mut names = Names::default();
         names.register(&settings.runtime_url, Peer::Core);
+        // The runtime itself speaks as this to message nodes.
+        names.register(&format!("{}/subscriptions", settings.runtime_url), Peer::Core);
         Self {
             now: Time(0),
             out: Vec::new(),
@@ -149,6 +156,7 @@ impl Bus {
             park: Park::new(settings.parked_messages),
             subscriptions: Subscriptions::default(),
             slow: SlowWorkers::default(),
+            nodes: nodes::Nodes::default(),
             counters: Counters::default(),
             watchers: Watchers::default(),
             sandboxes: BTreeMap::new(),
@@ -278,6 +286,13 @@ impl Bus {
         if let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) {
             pending.waits = waits;
         }
+    }
+
+    /// Addresses that connected applications have claimed.
+    pub(crate) fn claimed(&self) -> Vec<Arc<str>> {
+        let apps = self.links.values().filter(|link| link.is_app());
+        let all = apps.flat_map(|link| &link.addresses);
+        all.filter(|address| !is_within(address, &self.runtime)).cloned().collect()
     }
 
     /// Whether it is a worker.

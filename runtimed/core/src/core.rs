@@ -47,13 +47,18 @@ impl Core {
         std::mem::swap(&mut self.bus.out, out);
         self.take(input);
         self.pump();
+        self.tell_nodes();
+        self.pump();
         self.ua.reckon();
+        self.keep_subscriptions();
         std::mem::swap(&mut self.bus.out, out);
     }
 
     /// When [`Input::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Time> {
-        let bus = [self.bus.pending.earliest(), self.bus.park.earliest(), self.bus.slow.earliest()];
+        let nodes = self.bus.nodes.earliest().filter(|_| !self.bus.stopping);
+        let (slow, park) = (self.bus.slow.earliest(), self.bus.park.earliest());
+        let bus = [self.bus.pending.earliest(), park, slow, nodes];
         bus.into_iter().flatten().chain(self.ua.next_deadline()).min()
     }
 
@@ -62,9 +67,12 @@ impl Core {
         Counters { queued: self.bus.queued(), ..self.bus.counters.clone() }
     }
 
-    /// Requests that wait for a response, and messages that wait for a route.
+    /// Requests that wait for a response, and messages that wait for a route; without what the
+    /// runtime itself asks message nodes, now and again as long as they do not agree.
     pub fn waiting(&self) -> (usize, usize) {
-        (self.bus.pending.len(), self.bus.park.frames())
+        let own = self.bus.park.iter().filter(|parked| parked.origin == Peer::Core).count();
+        let asked = self.bus.pending.len().saturating_sub(self.bus.nodes.flights());
+        (asked, self.bus.park.frames().saturating_sub(own))
     }
 
     /// Checks what must always hold; for the simulation.
@@ -140,6 +148,7 @@ impl Core {
                 self.sweep();
                 self.cut_slow();
                 self.keep_used();
+                self.nodes_tick();
                 self.sandbox(UaInput::Tick);
             }
             Input::Stop => {
@@ -164,6 +173,10 @@ impl Core {
         self.settings = settings.in_place_of(&self.settings);
         self.bus.configure(&self.settings);
         self.ua.configure(&self.settings);
+        let has_home_stub = self.settings.has_home_stub();
+        for address in self.bus.claimed() {
+            self.connected(&address, has_home_stub);
+        }
     }
 
     /// Something about a sandbox: routes may change, so that remembered ones are void.
@@ -211,6 +224,7 @@ impl Core {
                     UaOut::Down { key, link, again, refusal } => {
                         self.stub_down(&key, link, again, &refusal);
                     }
+                    UaOut::Live { key } => self.node_is_back(&key),
                     UaOut::Publish { resource, from, body } => {
                         self.publish(resource.as_str(), from.as_str(), &body);
                     }

@@ -42,6 +42,13 @@ pub enum Effect {
         /// What.
         frame: Frame,
     },
+    /// Hand this one frame to each of these links.
+    Publish {
+        /// To whom.
+        links: Vec<LinkId>,
+        /// What.
+        frame: Frame,
+    },
     /// Tell the application that it is in.
     Welcome {
         /// Which.

@@ -36,8 +36,15 @@ pub const RESERVED_PER_UID: usize = 65_536;
 pub const APPS_MAX: usize = 4_096;
 /// Bytes of the name that an application gives itself.
 pub const APP_NAME_BYTES: usize = 128;
-/// Resources that one link may be subscribed to.
+/// Resources that one link may be subscribed to, if that ends with the link.
 pub const SUBSCRIPTIONS_PER_LINK: u32 = 1_024;
+/// Subscriptions of one user's applications, kept when they leave.
+pub const SUBSCRIPTIONS_PER_UID: u32 = 65_536;
+/// Milliseconds until a message node that did not agree is asked again: the first time, the second
+/// …; then the last.
+pub const NODE_RETRY_MS: &[u64] = &[1_000, 5_000, 30_000, 60_000, 300_000];
+/// Milliseconds over which the nodes are told what was kept, when the runtime starts.
+pub const RESTORE_JITTER_MS: u64 = 2_000;
 /// Subscribers of one resource.
 pub const SUBSCRIBERS_PER_RESOURCE: usize = 4_096;
 /// Resources in one `subscribe`.

@@ -113,6 +113,9 @@ impl Ua {
             if told {
                 self.status_event(now, &key, &desc, out);
             }
+            if word == "live" {
+                out.push(UaOut::Live { key: key.clone() });
+            }
         }
         self.publish_status(&key, &desc, out);
         true
@@ -138,6 +141,9 @@ impl Ua {
     ) {
         if self.change_status(key, word) {
             self.status_event(now, key, desc, out);
+            if word == "live" {
+                out.push(UaOut::Live { key: key.clone() });
+            }
         }
         self.publish_status(key, desc, out);
     }

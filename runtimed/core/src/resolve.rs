@@ -4,7 +4,7 @@ use crate::bus::{Bus, Peer};
 use crate::input::Time;
 use crate::settings::Settings;
 use crate::ua::{Refusal, StubRoute, Ua};
-use protocol::address::{Address, RouteKey, is_within};
+use protocol::address::{Address, RouteKey, SchemeClass, is_within};
 use protocol::control::{ResolveReply, ResolveStep};
 use protocol::reason::Reason;
 
@@ -45,6 +45,11 @@ pub(crate) struct Resolver<'a> {
 
 /// Last segment of a published resource.
 pub(crate) const STATUS: &str = "/status";
+
+/// Whether its owner may publish on it: a status, or a data object and what lies below it.
+pub(crate) fn is_resource(address: &Address) -> bool {
+    address.as_str().ends_with(STATUS) || address.class() == SchemeClass::DataObject
+}
 
 const BUILTINS: &[(&str, Builtin)] = &[
     ("ua", Builtin::Ua),
@@ -89,14 +94,27 @@ impl Resolver<'_> {
                 self.note("owner", text, false, || "nobody owns exactly this address".to_owned());
             }
         }
-        if let Some(target) = self.here(by, text) {
+        if let Some(target) = self.here(by, to) {
             return target;
+        }
+        if self.brings(by, to) {
+            self.note("resource", text, true, || "has subscribers here".to_owned());
+            return Target::Publication;
         }
         if self.bus.is_worker(by) {
             self.note("sender", "worker", false, || "only applications cause a route".to_owned());
             return refuse(Reason::NoRoute, "a stub reaches only what is connected here");
         }
         self.away(now, to)
+    }
+
+    /// Whether a stub brings in what was published in its domain and is subscribed to here.
+    fn brings(&self, by: Peer, to: &Address) -> bool {
+        let Peer::Link(link) = by else { return false };
+        self.bus.subscriptions.has(to.as_str())
+            && self.ua.bridge_of(link).is_some_and(|bridge| {
+                to.route_key(&self.settings.domain).as_ref() == Some(&bridge.key)
+            })
     }
 
     /// Whether the sender owns it; a stub does before it is active, and so has its listener.
@@ -111,8 +129,9 @@ impl Resolver<'_> {
     }
 
     /// Addresses that are owned here.
-    fn here(&mut self, by: Peer, text: &str) -> Option<Target> {
-        if text.ends_with(STATUS) && self.is_own(by, text) {
+    fn here(&mut self, by: Peer, to: &Address) -> Option<Target> {
+        let text = to.as_str();
+        if is_resource(to) && self.is_own(by, text) {
             self.note("resource", text, true, || "published to its subscribers".to_owned());
             return Some(Target::Publication);
         }
@@ -145,8 +164,7 @@ impl Resolver<'_> {
             return refuse(Reason::NoRoute, "no stub may serve addresses of this scheme");
         };
         if key.domain() == home {
-            let catalogue = self.settings.domains.get(home).and_then(|d| d.catalogue.as_ref());
-            let served = catalogue.is_some() && home != "localhost";
+            let served = self.settings.has_home_stub();
             self.note("home domain", home, served, || "a stub only with a catalogue".to_owned());
             if !served {
                 return refuse(Reason::UnknownAddress, "nobody in the home domain has it");

@@ -80,6 +80,14 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Whether the operator configured a stub for the home domain: its catalogue is named.
+    pub(crate) fn has_home_stub(&self) -> bool {
+        let named = self.domains.get(&self.domain).is_some_and(|d| d.catalogue.is_some());
+        named && self.domain != "localhost"
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

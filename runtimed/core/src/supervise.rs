@@ -391,6 +391,7 @@ impl Ua {
         self.expire_waiters(now, key, out);
         self.tell_changes(now, key, out);
         let idle_ms = self.settings.idle_ms;
+        let held = self.is_held(key);
         let Some(component) = self.components.get_mut(key) else { return };
         match component.state {
             State::Deploying => self.deploy_tick(now, key, out),
@@ -413,7 +414,7 @@ impl Ua {
                     .stub
                     .and_then(|id| self.sandboxes.get(&id))
                     .map_or(0, |s| s.streams.len());
-                if streams > 0 {
+                if streams > 0 || held {
                     component.last_used = now;
                 } else {
                     self.remove(now, key, "idle", out);

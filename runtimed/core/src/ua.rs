@@ -23,7 +23,7 @@ use protocol::address::{Address, RouteKey};
 use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
 use protocol::reason::Reason;
 use sandbox::{Owner, Sandbox};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Why a message does not reach its domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,11 @@ pub(crate) enum UaOut {
         /// Why.
         refusal: Refusal,
     },
+    /// The stub says that it is connected, and was not before.
+    Live {
+        /// Which route.
+        key: RouteKey,
+    },
     /// Give a copy of this update to the subscribers of `resource`.
     Publish {
         /// The resource.
@@ -201,6 +206,8 @@ pub(crate) struct Ua {
     pub(crate) links: BTreeMap<LinkId, SandboxId>,
     pub(crate) events: Events,
     pub(crate) net: connect::Net,
+    /// Stubs through which somebody is subscribed: they are not idle.
+    held: BTreeSet<RouteKey>,
     pub(crate) stopping: bool,
     pub(crate) stopped: bool,
     pub(crate) followers: VecDeque<crate::operator::Follower>,
@@ -228,6 +235,7 @@ impl Ua {
             links: BTreeMap::new(),
             events: Events::new(settings.epoch_ms),
             net: connect::Net::default(),
+            held: BTreeSet::new(),
             stopping: false,
             stopped: false,
             followers: VecDeque::new(),
@@ -298,6 +306,20 @@ impl Ua {
         if let Some(component) = self.components.get_mut(key) {
             component.last_used = component.last_used.max(at);
         }
+    }
+
+    /// Somebody is subscribed through the stub, or no longer.
+    pub(crate) fn hold(&mut self, key: RouteKey, held: bool) {
+        if held {
+            self.held.insert(key);
+        } else {
+            self.held.remove(&key);
+        }
+    }
+
+    /// Whether somebody is subscribed through it.
+    pub(crate) fn is_held(&self, key: &RouteKey) -> bool {
+        self.held.contains(key)
     }
 
     /// What the shell says.

@@ -11,7 +11,7 @@ use crate::limits::{APP_READ_BYTES, HELLO_WITHIN, LAST_WORDS_WITHIN};
 use edge::{Hello, error_line};
 use interprocess::local_socket::tokio::Stream;
 use lines::{Line, Lines};
-use outbox::{GivenId, Outbox};
+use outbox::{GivenId, Outbox, Piece};
 use protocol::frame::Frame;
 use protocol::reason::Reason;
 use runtime_core::{Input, LinkId};
@@ -88,24 +88,44 @@ impl App {
 impl Hub {
     /// Hands a message frame to an application.
     pub(super) fn push_to_app(&mut self, link: LinkId, frame: Frame) {
+        let frame = self.admit(frame);
+        self.queue_for_app(link, Piece::Own(frame));
+    }
+
+    /// Hands one frame to many applications, which share it.
+    pub(super) fn push_to_apps(&mut self, links: &[LinkId], frame: Frame) {
+        let frame = Rc::new(self.admit(frame));
+        for link in links {
+            self.queue_for_app(*link, Piece::Shared(Rc::clone(&frame)));
+        }
+    }
+
+    /// The frame as applications may see it.
+    fn admit(&mut self, frame: Frame) -> Frame {
         let origin = frame.view().ok().and_then(|view| u32::try_from(view.header.origin).ok());
         let origin = origin.map(LinkId);
         // What an application said was checked when it came in.
-        let checked = origin.is_some_and(|link| self.apps.contains_key(&link));
+        if origin.is_some_and(|link| self.apps.contains_key(&link)) {
+            return frame;
+        }
+        let (frame, withheld) = edge::admitted(frame);
+        if let (Some(reason), Some(link)) = (withheld, origin) {
+            self.later(Input::EdgeRefused { link, reason });
+        }
+        frame
+    }
+
+    fn queue_for_app(&mut self, link: LinkId, frame: Piece) {
         let Some(app) = self.apps.get_mut(&link) else {
             tracing::error!(link = link.0, "the core speaks to a link that is gone");
             return;
         };
-        let (frame, withheld) = if checked { (frame, None) } else { edge::admitted(frame) };
         let given = edge::given_id(app, &frame);
         if !app.out.push(frame, given) {
             tracing::warn!(link = link.0, "an application is too slow and is cut off");
             app.close();
         }
         app.work.notify_one();
-        if let (Some(reason), Some(link)) = (withheld, origin) {
-            self.later(Input::EdgeRefused { link, reason });
-        }
     }
 
     /// The core lets an application in.

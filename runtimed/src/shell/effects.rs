@@ -18,6 +18,7 @@ impl Hub {
         match effect {
             Effect::Forward { link } => self.hand_over(link, frame),
             Effect::Send { link, frame } => self.hand_over(link, frame.bytes()),
+            Effect::Publish { links, frame } => self.hand_round(&links, frame),
             Effect::Welcome { link, address, addresses } => {
                 self.welcome_app(link, address, addresses);
             }
@@ -60,6 +61,16 @@ impl Hub {
         } else {
             tracing::error!(link = link.0, "the core forwards what is no frame");
         }
+    }
+
+    /// Hands one frame to many; all applications share it.
+    fn hand_round(&mut self, links: &[LinkId], frame: Frame) {
+        let (workers, apps) = links.iter().partition(|link| self.workers.contains_key(link));
+        let (workers, apps): (Vec<LinkId>, Vec<LinkId>) = (workers, apps);
+        for link in workers {
+            self.push_to_worker(link, frame.bytes());
+        }
+        self.push_to_apps(&apps, frame);
     }
 
     fn attached(&mut self, attach: Attach) -> Vec<OwnedFd> {

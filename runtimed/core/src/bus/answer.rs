@@ -137,7 +137,10 @@ impl Core {
                 };
                 self.end_operator(token, reply);
             }
-            Peer::Core => {}
+            Peer::Core => match answer.said {
+                Said::No(refusal) => self.node_answered(answer.id, Some(refusal)),
+                Said::Yes(_) => self.node_answered(answer.id, None),
+            },
         }
     }
 

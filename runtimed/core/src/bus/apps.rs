@@ -80,6 +80,10 @@ impl Core {
             self.give(link, address.as_str());
             let seq = self.bus.names.next_order();
             self.keep_claim(address.as_str(), uid, seq);
+            for resource in self.bus.subscriptions.rejoin(address.as_str(), link, uid) {
+                self.abandoned(&resource);
+            }
+            self.connected(address.as_str(), true);
         }
         let number = self.bus.next_serial();
         let address = format!("{}/app/{number}", self.bus.runtime);

@@ -5,7 +5,7 @@ use super::answer::{Answer, Said};
 use super::carrier::Carrier;
 use super::pending::Waits;
 use super::step::Facts;
-use super::subscribe::DONE;
+use super::subscribe::{DONE, Subscribing};
 use crate::core::Core;
 use crate::limits::BUILTIN_BODY_BYTES;
 use crate::resolve::Builtin;
@@ -21,6 +21,8 @@ enum Outcome {
     Yes(String),
     /// Answered when the stub is active or has failed.
     Deploying(RouteKey),
+    /// Answered when the message nodes have agreed.
+    Subscribing(Subscribing),
 }
 
 impl Core {
@@ -33,12 +35,12 @@ impl Core {
         } else {
             match (builtin, kind) {
                 (Builtin::Ua, Some(MessageType::Create)) => self.ua_create(facts.by, &view),
-                (Builtin::Subscriptions, Some(MessageType::Subscribe)) => self
-                    .subscribe(facts.by, view.from(), view.body(), true)
-                    .map(|()| Outcome::Yes(DONE.to_owned())),
-                (Builtin::Subscriptions, Some(MessageType::Unsubscribe)) => self
-                    .subscribe(facts.by, view.from(), view.body(), false)
-                    .map(|()| Outcome::Yes(DONE.to_owned())),
+                (Builtin::Subscriptions, Some(MessageType::Subscribe)) => {
+                    self.subscribe(facts, &view).map(Outcome::Subscribing)
+                }
+                (Builtin::Subscriptions, Some(MessageType::Unsubscribe)) => {
+                    self.unsubscribe(facts, &view).map(|()| Outcome::Yes(DONE.to_owned()))
+                }
                 _ => Err(Refusal::new(Reason::NotImplemented, "this built-in does not do that")),
             }
         };
@@ -60,6 +62,13 @@ impl Core {
             Outcome::Yes(body) => self.say(facts.by, &Answer::to(view, Said::Yes(&body))),
             Outcome::Deploying(key) => {
                 let _at = self.await_response(view, facts, Waits::Deploy(key));
+            }
+            Outcome::Subscribing(done) if done.left.is_empty() => {
+                self.say(facts.by, &Answer::to(view, Said::Yes(DONE)));
+            }
+            Outcome::Subscribing(Subscribing { subscriber, new, left }) => {
+                let at = self.await_response(view, facts, Waits::Nodes);
+                self.await_nodes(at, subscriber.as_str(), new, left);
             }
         }
     }

@@ -42,8 +42,8 @@ impl Bus {
                 return Err(format!("{text} belongs to {owner:?}, who is gone"));
             }
         }
-        let gone = self.subscriptions.links().find(|id| !self.links.contains_key(id));
-        gone.map_or(Ok(()), |id| Err(format!("link {} is subscribed and gone", id.0)))
+        self.nodes.check()?;
+        self.subscriptions.check(|id| self.links.contains_key(&id))
     }
 
     fn check_pending(&self) -> Result<(), String> {

@@ -36,6 +36,7 @@ impl Core {
         self.link_ended(id, unsent);
         for address in kept {
             self.reserve(&address, uid);
+            self.connected(&address, false);
         }
         self.finish(id, &Refusal::new(Reason::ReceiverGone, no_room(Reason::ReceiverGone)));
         let happened = Happened::new("app-left", &name, "its connection ended");
@@ -61,7 +62,9 @@ impl Core {
         }
         self.bus.names.touch();
         self.bus.slow.forget(id);
-        self.bus.subscriptions.forget(id);
+        for resource in self.bus.subscriptions.forget(id) {
+            self.abandoned(&resource);
+        }
         for at in self.bus.pending.select(|pending| pending.peer == Peer::Link(id)) {
             let _pending = self.bus.forget(at);
         }
@@ -112,6 +115,7 @@ impl Core {
             self.bus.moved(once_more.pending, Waits::Parked);
         }
         self.bus.park.push_front(key, parked);
+        self.node_is_lost(key, again, refusal);
         let lost = match refusal.reason {
             Reason::Undeployed | Reason::Stopping if !again => {
                 Refusal::new(refusal.reason, REMOVED)
@@ -165,6 +169,7 @@ impl Core {
         for parked in self.bus.park.take(key) {
             self.release(parked, link);
         }
+        self.node_is_back(key);
         let body = created(url);
         for at in self.bus.pending.select(|p| matches!(&p.waits, Waits::Deploy(k) if k == key)) {
             self.settle(at, Said::Yes(&body));

@@ -107,6 +107,11 @@ impl Names {
         !self.reserved.is_empty() && upwards(text).any(|above| self.reserved.contains_key(above))
     }
 
+    /// For which user it, or one above it, is reserved.
+    pub(crate) fn reserved_for(&self, text: &str) -> Option<u32> {
+        upwards(text).find_map(|above| self.reserved.get(above)).map(|reservation| reservation.uid)
+    }
+
     fn row(&mut self, text: &str) -> NameId {
         if let Some(id) = self.find(text) {
             return id;

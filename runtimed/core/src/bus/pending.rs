@@ -61,6 +61,8 @@ pub(crate) enum Waits {
     Parked,
     /// It asked the runtime to deploy this.
     Deploy(RouteKey),
+    /// It subscribes, and message nodes are yet to agree.
+    Nodes,
 }
 
 /// A request without its final response.

@@ -5,6 +5,7 @@ use super::carrier::{Carrier, Stamp};
 use super::egress::{Claim, Waiting};
 use super::pending::{IdText, PendingKey, PendingRef, Waits};
 use super::step::{Facts, no_room, origin_of};
+use super::voice::Voice;
 use crate::core::Core;
 use crate::limits::PROVISIONAL_MAX;
 use crate::ua::Refusal;
@@ -33,7 +34,11 @@ impl Core {
         };
         let Some(pending) = self.bus.pending.get_mut(at) else { return };
         let asked = pending.waits == Waits::At(facts.by);
-        if !asked && !self.bus.names.is(pending.asked, view.from()) {
+        // Nothing is asked of a stranger through the home domain's node, so that what it says a
+        // stranger said answers nothing.
+        let entitled = facts.voice != Voice::Foreign
+            && (asked || self.bus.names.is(pending.asked, view.from()));
+        if !entitled {
             let text = "the response does not come from who was asked";
             return self.refuse(facts.by, &view, &Refusal::new(Reason::Forged, text));
         }
@@ -66,9 +71,13 @@ impl Core {
             Peer::Link(to) => to,
             Peer::Operator(_) | Peer::Core => {
                 self.bus.counters.deliver();
-                if let (Peer::Operator(token), false) = (peer, provisional) {
-                    let reply = reply_of(&view);
-                    self.end_operator(token, reply);
+                match peer {
+                    Peer::Operator(token) if !provisional => {
+                        let reply = reply_of(&view);
+                        self.end_operator(token, reply);
+                    }
+                    Peer::Core if !provisional => self.node_said(&view),
+                    _ => {}
                 }
                 return;
             }

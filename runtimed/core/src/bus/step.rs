@@ -5,13 +5,14 @@ use super::egress::{Claim, Waiting};
 use super::names::NameId;
 use super::park::{ParkError, Parked};
 use super::pending::{IdText, Pending, PendingKey, PendingRef, Waits};
+use super::voice::Voice;
 use super::{LinkKind, MemoRoute, Peer};
 use crate::core::Core;
 use crate::input::{LinkId, Time};
 use crate::limits::{PENDING_PER_LINK, PENDING_TOTAL};
 use crate::resolve::{Resolver, Target};
 use crate::ua::{Refusal, StubRoute, UaInput};
-use protocol::address::{Address, RouteKey, SchemeClass, is_within};
+use protocol::address::{Address, RouteKey};
 use protocol::frame::{ExtTag, Frame, FrameRef, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
@@ -35,7 +36,7 @@ impl Halt {
 struct Known {
     from_id: Option<NameId>,
     to_id: Option<NameId>,
-    inbound: bool,
+    voice: Voice,
     route: Option<MemoRoute>,
 }
 
@@ -43,7 +44,7 @@ struct Known {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts {
     pub(super) by: Peer,
-    pub(super) inbound: bool,
+    pub(super) voice: Voice,
     pub(super) reply: bool,
     pub(super) bytes: u32,
     pub(super) deadline: Time,
@@ -113,7 +114,7 @@ impl Core {
             }
         };
         self.check_sources(by, view)?;
-        let facts = self.facts(by, view, known.inbound);
+        let facts = self.facts(by, view, known.voice);
         if kind == MessageType::Response {
             return Ok((Verdict::Response, facts));
         }
@@ -128,17 +129,17 @@ impl Core {
         }
     }
 
-    fn facts(&self, by: Peer, view: &FrameRef<'_>, inbound: bool) -> Facts {
+    fn facts(&self, by: Peer, view: &FrameRef<'_>, voice: Voice) -> Facts {
         let origin = if let Peer::Link(link) = by { u64::from(link.0) } else { 0 };
         let kept = view.header.flags & !flags::DAEMON_ONLY;
         Facts {
             by,
-            inbound,
+            voice,
             reply: view.has(flags::REPLY),
             bytes: charge(view),
             deadline: self.bus.deadline(view.ext().find(ExtTag::Deadline)),
             stamp: Stamp {
-                flags: if inbound { kept | flags::INBOUND } else { kept },
+                flags: if voice.is_inbound() { kept | flags::INBOUND } else { kept },
                 origin,
                 oseq: view.header.seq,
                 hops: view.header.hops.saturating_sub(1),
@@ -168,48 +169,24 @@ impl Core {
         same.then(|| Known {
             from_id: memo.from_id,
             to_id: memo.to_id,
-            inbound: memo.inbound,
+            voice: memo.voice,
             route: memo.route.clone(),
         })
-    }
-
-    /// Whether `by` may speak as `address`; if so, whether for somebody remote.
-    pub(super) fn may_speak(&self, by: Peer, address: &Address) -> Option<bool> {
-        if let Some(owner) = self.bus.names.owner_at_or_above(address.as_str()) {
-            return (owner == by && by != Peer::Core).then_some(false);
-        }
-        let Peer::Link(link) = by else { return None };
-        let bridge = self.ua.bridge_of(link)?;
-        if is_within(address.as_str(), bridge.url.as_str()) {
-            return Some(false);
-        }
-        let served = match address.class() {
-            SchemeClass::User | SchemeClass::Session => false,
-            SchemeClass::Runtime
-            | SchemeClass::Hyperty
-            | SchemeClass::DataObject
-            | SchemeClass::Backend
-            | SchemeClass::Idp
-            | SchemeClass::Legacy => {
-                address.route_key(&self.settings.domain).as_ref() == Some(&bridge.key)
-            }
-        };
-        (served && !self.bus.names.is_reserved(address.as_str())).then_some(true)
     }
 
     /// Reads both addresses; says so if the frame must be spelled canonically first.
     fn recognise(&mut self, by: Peer, view: &FrameRef<'_>) -> Result<Known, Halt> {
         let from_id = self.bus.names.find(view.from());
         let own = from_id.is_some() && self.bus.names.owner(view.from()) == Some(by);
-        let (from, inbound) = if own {
-            (None, false)
+        let (from, voice) = if own {
+            (None, Voice::Own)
         } else {
             let from = Address::parse(view.from())
                 .map_err(|error| Halt::refuse(Reason::BadAddress, &format!("from: {error}")))?;
-            let inbound = self.may_speak(by, &from).ok_or_else(|| {
+            let voice = self.may_speak(by, &from).ok_or_else(|| {
                 Halt::refuse(Reason::Forged, "the sender does not own the address in from")
             })?;
-            (Some(from), inbound)
+            (Some(from), voice)
         };
         let to_id = self.bus.names.find(view.to());
         let to = if to_id.is_some() {
@@ -228,7 +205,7 @@ impl Core {
                 .map_err(|error| Halt::refuse(Reason::TooLarge, &error.to_string()))?;
             return Err(Halt::Respell(frame));
         }
-        Ok(Known { from_id, to_id, inbound, route: None })
+        Ok(Known { from_id, to_id, voice, route: None })
     }
 
     /// What the body says of its source is held to the same rule as `from`.
@@ -308,7 +285,9 @@ impl Core {
             other => other,
         };
         let route = match &target {
-            Target::Local(peer @ Peer::Link(to)) if !(known.inbound && Peer::Link(*to) == by) => {
+            Target::Local(peer @ Peer::Link(to))
+                if !(known.voice.is_inbound() && Peer::Link(*to) == by) =>
+            {
                 Some(MemoRoute::Local(*peer))
             }
             Target::Stub(key, StubRoute::Ready { link, .. }) => {
@@ -336,15 +315,15 @@ impl Core {
             memo.from.push_str(view.from());
             memo.to.clear();
             memo.to.push_str(view.to());
-            (memo.epoch, memo.inbound, memo.route) = (epoch, known.inbound, route);
+            (memo.epoch, memo.voice, memo.route) = (epoch, known.voice, route);
             (memo.from_id, memo.to_id) = (from_id, to_id);
         }
     }
 
-    fn carry_out(&mut self, carrier: Carrier<'_>, facts: Facts, target: Target) {
+    pub(super) fn carry_out(&mut self, carrier: Carrier<'_>, facts: Facts, target: Target) {
         let refusal = match target {
             Target::Local(Peer::Link(to)) => {
-                if facts.inbound && facts.by == Peer::Link(to) {
+                if facts.voice.is_inbound() && facts.by == Peer::Link(to) {
                     Refusal::new(Reason::Loop, "a message does not go back where it came from")
                 } else {
                     return self.hand_over(carrier, facts, to);
@@ -361,7 +340,7 @@ impl Core {
                 return self.park(carrier, facts, &key);
             }
             Target::Builtin(builtin) => return self.built_in(&carrier, facts, builtin),
-            Target::Publication => return self.publication(&carrier, facts),
+            Target::Publication => return self.publication(carrier, facts),
             Target::Refuse(refusal) | Target::Stub(_, StubRoute::Refused(refusal)) => refusal,
         };
         if let Ok(view) = carrier.view() {

@@ -1,250 +1,268 @@
-//! Published resources of this runtime: who is subscribed, and the copies that subscribers get.
+//! `subscribe` and `unsubscribe` at `<runtime>/subscriptions`: to resources that are here, and to
+//! those of other domains through their message nodes.
 
-use super::egress::{Claim, Waiting};
-use super::step::{Facts, origin_of};
-use super::{Peer, answer::Answer, answer::Said, carrier::Carrier};
+use super::nodes::Why;
+use super::step::Facts;
+use super::subscribers::Account;
+use super::{LinkKind, Peer};
 use crate::core::Core;
-use crate::effect::Effect;
-use crate::input::LinkId;
-use crate::limits::{RESOURCES_PER_SUBSCRIBE, SUBSCRIBERS_PER_RESOURCE, SUBSCRIPTIONS_PER_LINK};
-use crate::resolve::STATUS;
+use crate::limits::RESOURCES_PER_SUBSCRIBE;
+use crate::resolve::{STATUS, is_resource};
+use crate::store::{Change, Record, RecordKey, SubscriptionRow, Table};
 use crate::ua::Refusal;
-use protocol::address::Address;
-use protocol::frame::{ExtTag, FrameBuilder, flags};
-use protocol::message::MessageType;
+use protocol::address::{Address, RouteKey, SchemeClass, is_within};
+use protocol::frame::FrameRef;
 use protocol::reason::Reason;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// JSON text of a plain success.
 pub(super) const DONE: &str = r#"{"code":200}"#;
 
+/// A `subscribe` that waits for message nodes.
 #[derive(Debug)]
-struct Subscriber {
-    link: LinkId,
-    /// Copies that were dropped since the last one that was handed over.
-    lagged: u32,
+pub(super) struct Subscribing {
+    pub(super) subscriber: Address,
+    /// What was not there before.
+    pub(super) new: Vec<Arc<str>>,
+    /// What nodes are yet to agree to; empty: it is done.
+    pub(super) left: BTreeSet<Arc<str>>,
 }
 
-/// Subscribers by resource and address.
-#[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
-    by_resource: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Subscriber>>,
-    by_link: BTreeMap<LinkId, u32>,
+/// Where a resource is.
+enum Place {
+    Here,
+    /// At the message node of this domain.
+    Node(String),
 }
 
-impl Subscriptions {
-    fn add(&mut self, resource: &str, subscriber: &str, link: LinkId) -> Result<(), Refusal> {
-        let count = self.by_link.entry(link).or_default();
-        let full = Refusal::new(Reason::Overloaded, "too many subscriptions");
-        if *count >= SUBSCRIPTIONS_PER_LINK {
-            return Err(full);
-        }
-        let set = self.by_resource.entry(Arc::from(resource)).or_default();
-        if set.len() >= SUBSCRIBERS_PER_RESOURCE {
-            return Err(full);
-        }
-        if set.insert(Arc::from(subscriber), Subscriber { link, lagged: 0 }).is_none() {
-            *count = count.saturating_add(1);
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, resource: &str, subscriber: &str) {
-        let Some(set) = self.by_resource.get_mut(resource) else { return };
-        if let Some(gone) = set.remove(subscriber)
-            && let Some(count) = self.by_link.get_mut(&gone.link)
-        {
-            *count = count.saturating_sub(1);
-        }
-        if set.is_empty() {
-            self.by_resource.remove(resource);
-        }
-    }
-
-    /// A link ended.
-    pub(crate) fn forget(&mut self, link: LinkId) {
-        if self.by_link.remove(&link).is_some() {
-            self.by_resource.retain(|_, set| {
-                set.retain(|_, subscriber| subscriber.link != link);
-                !set.is_empty()
-            });
-        }
-    }
-
-    /// Links that are subscribed to something, for the check.
-    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> {
-        self.by_resource.values().flat_map(|set| set.values().map(|one| one.link))
-    }
-}
-
-/// A publication before it is copied.
-struct Publication<'a> {
-    resource: &'a str,
-    from: &'a str,
-    mtype: u8,
-    id: &'a str,
-    id_num: bool,
-    body: &'a [u8],
-    /// What its edge read of its source, and was checked.
-    sources: &'a [&'a [u8]],
-    origin: u32,
+/// What a body asks for.
+struct Wanted {
+    resources: Vec<Address>,
+    /// `source`, else `subscriber`.
+    subscriber: Option<Address>,
 }
 
 impl Core {
-    /// The sender publishes on a resource of its own.
-    pub(super) fn publication(&mut self, carrier: &Carrier<'_>, facts: Facts) {
-        let Ok(view) = carrier.view() else { return };
-        if self.bus.watchers.is_any() {
-            self.watch("in", facts.by, &view, "publish");
-        }
-        self.bus.counters.deliver();
-        let addresses = Address::parse(view.from()).ok().zip(Address::parse(view.to()).ok());
-        let known = addresses.is_some_and(|(from, to)| {
-            self.ua.status_message(self.bus.now, &from, &to, view.body(), &mut self.ua_out)
-        });
-        // A status is published by the registry, with what it made of it.
-        if !known {
-            let said = view.ext().flatten().filter(|ext| ext.tag == ExtTag::Source);
-            let sources: Vec<&[u8]> = said.map(|ext| ext.value).collect();
-            self.fan_out(&Publication {
-                resource: view.to(),
-                from: view.from(),
-                mtype: view.header.mtype,
-                id: view.id(),
-                id_num: view.has(flags::ID_NUM),
-                body: view.body(),
-                sources: &sources,
-                origin: origin_of(facts.by),
-            });
-        }
-        if facts.reply {
-            self.say(facts.by, &Answer::to(&view, Said::Yes(DONE)));
-        }
-    }
-
-    /// The runtime publishes for a component.
-    pub(crate) fn publish(&mut self, resource: &str, from: &str, body: &str) {
-        let id = self.bus.next_serial().to_string();
-        self.fan_out(&Publication {
-            resource,
-            from,
-            mtype: MessageType::Update.as_u8(),
-            id: &id,
-            id_num: true,
-            body: body.as_bytes(),
-            sources: &[],
-            origin: super::egress::BY_RUNTIME,
-        });
-    }
-
-    /// Gives each subscriber its copy, or notes that it missed one.
-    fn fan_out(&mut self, publication: &Publication<'_>) {
-        let Some(set) = self.bus.subscriptions.by_resource.get(publication.resource) else {
-            return;
-        };
-        let receivers: Vec<(Arc<str>, LinkId, u32)> =
-            set.iter().map(|(address, one)| (Arc::clone(address), one.link, one.lagged)).collect();
-        for (subscriber, link, lagged) in receivers {
-            self.bus.counters.accept();
-            let handed = self.copy_to(publication, link, lagged);
-            if let Err(reason) = handed {
-                self.bus.counters.refuse(reason);
-            }
-            let set = self.bus.subscriptions.by_resource.get_mut(publication.resource);
-            if let Some(one) = set.and_then(|set| set.get_mut(&subscriber)) {
-                one.lagged = if handed.is_ok() { 0 } else { one.lagged.saturating_add(1) };
-            }
-        }
-    }
-
-    fn copy_to(
-        &mut self,
-        publication: &Publication<'_>,
-        link: LinkId,
-        lagged: u32,
-    ) -> Result<(), Reason> {
-        let mut builder = FrameBuilder::msg(
-            publication.mtype,
-            publication.id,
-            publication.from,
-            publication.resource,
-        )
-        .flag_if(flags::ID_NUM, publication.id_num)
-        .body(publication.body);
-        for source in publication.sources {
-            builder = builder.ext(ExtTag::Source, source);
-        }
-        if lagged > 0 {
-            builder = builder.flag(flags::LAGGED).ext(ExtTag::Lagged, &lagged.to_le_bytes());
-        }
-        let frame = builder.build().map_err(|_e| Reason::TooLarge)?;
-        let bytes = u32::try_from(frame.bytes().len()).unwrap_or(u32::MAX);
-        self.bus.room(link, publication.origin, bytes, Claim::Message)?;
-        if self.bus.watchers.is_any()
-            && let Ok(view) = frame.view()
-        {
-            self.watch("out", Peer::Link(link), &view, "copy");
-        }
-        self.bus.enqueue(link, Waiting { origin: publication.origin, bytes, counted: true });
-        self.bus.out.push(Effect::Send { link, frame });
-        Ok(())
-    }
-
-    /// `subscribe` and `unsubscribe` at `<runtime>/subscriptions`, for resources that are here.
+    /// Somebody subscribes.
     pub(super) fn subscribe(
         &mut self,
-        by: Peer,
-        from: &str,
-        body: &[u8],
-        join: bool,
-    ) -> Result<(), Refusal> {
-        let Peer::Link(link) = by else {
-            let text = "an operator follows events and status instead";
-            return Err(Refusal::new(Reason::NotImplemented, text));
-        };
-        let resources = resources_of(body)?;
-        for resource in &resources {
-            let owner = self.bus.names.owner_at_or_above(resource.as_str());
-            // Who is connected here is nothing that a stub is to know, for itself or for others.
-            if join && self.bus.is_worker(by) && owner != Some(by) {
-                let text = "a stub subscribes to nothing but its own";
-                return Err(Refusal::new(Reason::Policy, text));
-            }
-            let here = resource.as_str().ends_with(STATUS) && owner.is_some();
-            if join && !here {
-                let text = "only <address>/status of what is connected here can be subscribed to";
-                return Err(Refusal::new(Reason::NotImplemented, text));
+        facts: Facts,
+        view: &FrameRef<'_>,
+    ) -> Result<Subscribing, Refusal> {
+        let (wanted, subscriber) = self.wanted(facts, view)?;
+        let places = wanted.resources.iter().map(|resource| self.place_of(facts.by, resource));
+        let places = places.collect::<Result<Vec<Place>, Refusal>>()?;
+        let account = self.account_of(facts.by, &subscriber)?;
+        let link = if let Peer::Link(link) = facts.by { Some(link) } else { None };
+        let mut new = Vec::new();
+        for resource in &wanted.resources {
+            let (resource, by) = (resource.as_str(), subscriber.as_str());
+            match self.bus.subscriptions.add(resource, by, link, account) {
+                Ok(true) => new.push(Arc::from(resource)),
+                Ok(false) => {}
+                Err(refusal) => {
+                    // All or nothing.
+                    for resource in &new {
+                        self.bus.subscriptions.remove(resource, by);
+                    }
+                    return Err(refusal);
+                }
             }
         }
-        for resource in &resources {
-            if join {
-                self.bus.subscriptions.add(resource.as_str(), from, link)?;
-            } else {
-                self.bus.subscriptions.remove(resource.as_str(), from);
+        let mut left = BTreeSet::new();
+        for (resource, place) in wanted.resources.iter().zip(places) {
+            let Place::Node(domain) = place else { continue };
+            self.want_at_node(&domain, resource.as_str(), Why::Subscribed, true);
+            if !self.bus.nodes.is_told(&domain, resource.as_str()) {
+                left.insert(Arc::from(resource.as_str()));
             }
+        }
+        Ok(Subscribing { subscriber, new, left })
+    }
+
+    /// Somebody is subscribed no longer; to say so twice is no mistake.
+    pub(super) fn unsubscribe(&mut self, facts: Facts, view: &FrameRef<'_>) -> Result<(), Refusal> {
+        let (wanted, subscriber) = self.wanted(facts, view)?;
+        for resource in &wanted.resources {
+            self.unsubscribed(resource.as_str(), subscriber.as_str());
         }
         Ok(())
+    }
+
+    /// What is asked for, and for whom: who is named in the body, if the sender may speak for
+    /// that address, else the sender. What the edge read off the body is not asked: it is not read
+    /// where a worker is its own edge.
+    fn wanted(&self, facts: Facts, view: &FrameRef<'_>) -> Result<(Wanted, Address), Refusal> {
+        if !matches!(facts.by, Peer::Link(_)) {
+            let text = "an operator follows events and status instead";
+            return Err(Refusal::new(Reason::NotImplemented, text));
+        }
+        let mut wanted = wanted_of(view.body())?;
+        let bad = |error: protocol::address::AddressError| {
+            Refusal::new(Reason::BadAddress, error.to_string())
+        };
+        let subscriber = match wanted.subscriber.take() {
+            Some(named) if self.may_speak(facts.by, &named).is_none() => {
+                let text = "the sender may not speak for the address named in the body";
+                return Err(Refusal::new(Reason::ForgedSource, text));
+            }
+            Some(named) => named,
+            None => Address::parse(view.from()).map_err(bad)?,
+        };
+        Ok((wanted, subscriber))
+    }
+
+    /// Who is charged. What an application has claimed stays its user's when it leaves.
+    fn account_of(&self, by: Peer, subscriber: &Address) -> Result<Account, Refusal> {
+        let gone = || Refusal::new(Reason::ReceiverGone, "the sender is gone");
+        let Peer::Link(id) = by else { return Err(gone()) };
+        let link = self.bus.links.get(&id).ok_or_else(gone)?;
+        Ok(match link.kind {
+            LinkKind::App { uid, .. } if subscriber.class().is_claimable() => Account::User(uid),
+            LinkKind::App { .. } | LinkKind::Worker { .. } => Account::Link(id),
+        })
+    }
+
+    fn place_of(&self, by: Peer, resource: &Address) -> Result<Place, Refusal> {
+        let text = resource.as_str();
+        let no_resource = || {
+            let text = "what is subscribed to is <address>/status, or a data object or below it";
+            Refusal::new(Reason::NotImplemented, text)
+        };
+        let names = &self.bus.names;
+        let owner = names.owner_at_or_above(text);
+        // Who is connected here is nothing that a stub is to know, for itself or for others; and
+        // none makes us fetch another.
+        if self.bus.is_worker(by) && owner != Some(by) {
+            let text = "a stub subscribes to nothing but its own";
+            return Err(Refusal::new(Reason::Policy, text));
+        }
+        let here = owner.is_some() || names.is_reserved(text);
+        if here {
+            let published = if is_within(text, &self.bus.runtime) {
+                text.ends_with(STATUS)
+            } else {
+                is_resource(resource)
+            };
+            return if published { Ok(Place::Here) } else { Err(no_resource()) };
+        }
+        let kept = matches!(
+            resource.class(),
+            SchemeClass::Runtime | SchemeClass::Hyperty | SchemeClass::DataObject
+        );
+        match resource.route_key(&self.settings.domain) {
+            Some(RouteKey::Domain(domain)) if kept => self.node_of(domain),
+            _ => {
+                let text = "no message node keeps subscriptions to such an address";
+                Err(Refusal::new(Reason::NotImplemented, text))
+            }
+        }
+    }
+
+    fn node_of(&self, domain: String) -> Result<Place, Refusal> {
+        if domain == self.settings.domain && !self.settings.has_home_stub() {
+            let text = "nobody in the home domain has it";
+            return Err(Refusal::new(Reason::UnknownAddress, text));
+        }
+        Ok(Place::Node(domain))
+    }
+
+    /// Takes one subscription out, here and, if it was the last, at the node.
+    pub(super) fn unsubscribed(&mut self, resource: &str, subscriber: &str) {
+        if self.bus.subscriptions.remove(resource, subscriber)
+            && !self.bus.subscriptions.has(resource)
+        {
+            self.abandoned(resource);
+        }
+    }
+
+    /// Nobody here is subscribed to it any more.
+    pub(crate) fn abandoned(&mut self, resource: &str) {
+        let key = Address::parse(resource).ok().and_then(|a| a.route_key(&self.settings.domain));
+        if let Some(RouteKey::Domain(domain)) = key {
+            self.want_at_node(&domain, resource, Why::Subscribed, false);
+        }
+    }
+
+    /// The home domain's node is told that an address is connected here, or no longer.
+    pub(crate) fn connected(&mut self, address: &str, here: bool) {
+        if !here || self.settings.has_home_stub() {
+            let home = self.settings.domain.clone();
+            self.want_at_node(&home, address, Why::Connected, here);
+        }
+    }
+
+    /// Tells the store what has changed.
+    pub(crate) fn keep_subscriptions(&mut self) {
+        for ((resource, subscriber), there) in self.bus.subscriptions.changes() {
+            let (resource, subscriber) = (resource.to_string(), subscriber.to_string());
+            self.persist(if there {
+                let address = Address::parse(&resource);
+                let domain = address.map(|address| address.domain().to_owned());
+                Change::Put(Record::Subscription(SubscriptionRow {
+                    resource,
+                    subscriber,
+                    domain: domain.unwrap_or_default(),
+                    identity: None,
+                    since_ms: self.settings.epoch_ms.saturating_add(self.bus.now.0),
+                }))
+            } else {
+                Change::Delete(RecordKey::pair(Table::Subscription, resource, subscriber))
+            });
+        }
+    }
+
+    /// What was kept comes back, after the claims: subscribers wait for their applications, nodes
+    /// are told again. What cannot be now stays in the store for another configuration.
+    pub(crate) fn restore_subscription(&mut self, row: &SubscriptionRow) {
+        let Ok(resource) = Address::parse(&row.resource) else { return };
+        let Some(uid) = self.bus.names.reserved_for(&row.subscriber) else { return };
+        let Ok(place) = self.place_of(Peer::Core, &resource) else { return };
+        let (resource, account) = (resource.as_str(), Account::User(uid));
+        let added = self.bus.subscriptions.restore(resource, &row.subscriber, account);
+        if let (true, Place::Node(domain)) = (added, place) {
+            self.want_at_node_soon(&domain, resource);
+        }
     }
 }
 
-/// `resources` or `subscribe` of a body: one address, or several.
-fn resources_of(body: &[u8]) -> Result<Vec<Address>, Refusal> {
+/// Reads a body in all its spellings: `subscribe`, `unsubscribe`, `resources` and `resource`, each
+/// one address or several, together.
+fn wanted_of(body: &[u8]) -> Result<Wanted, Refusal> {
     let malformed = || Refusal::new(Reason::Malformed, "body.resources must list addresses");
-    let body: serde_json::Value = serde_json::from_slice(body).map_err(|_e| malformed())?;
-    let named = ["resources", "subscribe", "resource"].iter().find_map(|name| body.get(name));
-    let texts: Vec<&str> = match named {
-        Some(serde_json::Value::String(text)) => vec![text],
-        Some(serde_json::Value::Array(list)) => list
-            .iter()
-            .map(serde_json::Value::as_str)
-            .collect::<Option<_>>()
-            .ok_or_else(malformed)?,
-        _ => return Err(malformed()),
+    let body: Value = serde_json::from_slice(body).map_err(|_e| malformed())?;
+    let mut texts: Vec<&str> = Vec::new();
+    for name in ["subscribe", "unsubscribe", "resources", "resource"] {
+        match body.get(name) {
+            Some(Value::String(text)) => texts.push(text),
+            Some(Value::Array(list)) => {
+                for text in list {
+                    texts.push(text.as_str().ok_or_else(malformed)?);
+                }
+            }
+            Some(_) => return Err(malformed()),
+            None => {}
+        }
+    }
+    let bad = |error: protocol::address::AddressError| {
+        Refusal::new(Reason::BadAddress, error.to_string())
     };
-    if texts.is_empty() || texts.len() > RESOURCES_PER_SUBSCRIBE {
+    let mut resources = Vec::new();
+    for text in texts {
+        let resource = Address::parse(text).map_err(bad)?;
+        if !resources.contains(&resource) {
+            resources.push(resource);
+        }
+        if resources.len() > RESOURCES_PER_SUBSCRIBE {
+            return Err(malformed());
+        }
+    }
+    if resources.is_empty() {
         return Err(malformed());
     }
-    let parsed = texts.into_iter().map(Address::parse).collect::<Result<_, _>>();
-    parsed.map_err(|error| Refusal::new(Reason::BadAddress, error.to_string()))
+    let named = ["source", "subscriber"].iter().find_map(|name| body.get(name)?.as_str());
+    let subscriber = named.map(Address::parse).transpose().map_err(bad)?;
+    Ok(Wanted { resources, subscriber })
 }

@@ -12,10 +12,11 @@ impl Core {
 
     /// Takes back what was kept.
     pub(super) fn restore(&mut self, rows: Vec<Record>) {
-        let mut claims: Vec<ClaimRow> = Vec::new();
+        let (mut claims, mut subscriptions) = (Vec::<ClaimRow>::new(), Vec::new());
         for row in rows {
             match row {
                 Record::Claim(row) => claims.push(row),
+                Record::Subscription(row) => subscriptions.push(row),
                 // The shell's own, or of parts that do not read them yet.
                 Record::Runtime(_)
                 | Record::Stub(_)
@@ -23,7 +24,6 @@ impl Core {
                 | Record::Hyperty(_)
                 | Record::Reuse(_)
                 | Record::Object(_)
-                | Record::Subscription(_)
                 | Record::Lease(_)
                 | Record::Block(_)
                 | Record::Outbox(_)
@@ -35,6 +35,9 @@ impl Core {
         claims.sort_by_key(|row| row.seq);
         for row in &claims {
             self.restore_claim(row);
+        }
+        for row in &subscriptions {
+            self.restore_subscription(row);
         }
     }
 }

@@ -27,8 +27,9 @@ impl World {
             16..19 => self.burst(),
             19..28 => self.stub_speaks(),
             28..30 => self.app_misbehaves(),
-            30..32 => self.app_subscribes(),
-            32..36 => self.someone_answers_for_another(),
+            30..33 => self.app_subscribes(),
+            33..35 => self.app_publishes(),
+            35..38 => self.someone_answers_for_another(),
             _ => self.app_asks(),
         }
     }
@@ -177,14 +178,34 @@ impl World {
         assert_eq!(after.refused, before.refused + 1, "{after:?}");
     }
 
-    /// To the status of the runtime, and so of every stub; or no longer.
+    /// Something that somebody may publish on, here or elsewhere.
+    pub(crate) fn resource(&mut self) -> String {
+        match self.random.below(6) {
+            0 | 1 => format!("{RUNTIME}/status"),
+            2 => format!("hyperty://{HOME}/{}/status", self.random.pick(CLAIMS)),
+            3 => format!("comm://{HOME}/elsewhere/changes"),
+            4 => "comm://bad.example/chat/changes".to_owned(),
+            _ => "comm://a.example/chat/changes".to_owned(),
+        }
+    }
+
+    fn app_publishes(&mut self) {
+        let Some(link) = self.some_app() else { return };
+        let Some(from) = self.own_address(link) else { return };
+        let (id, to) = (self.next_serial().to_string(), format!("{from}/status"));
+        let body = format!("{{\"n\":{id}}}");
+        let builder = FrameBuilder::msg(MessageType::Update.as_u8(), &id, &from, &to);
+        self.speak(link, builder.body(body.as_bytes()).build().unwrap().bytes_mut());
+    }
+
+    /// To the status of the runtime, and so of every stub, or to anything else; or no longer.
     fn app_subscribes(&mut self) {
         let Some(link) = self.some_app() else { return };
         let Some(from) = self.own_address(link) else { return };
         let (id, to) = (self.next_serial().to_string(), format!("{RUNTIME}/subscriptions"));
         let kinds = [MessageType::Subscribe, MessageType::Subscribe, MessageType::Unsubscribe];
         let mtype = self.random.pick(&kinds).as_u8();
-        let body = format!("{{\"resources\":[\"{RUNTIME}/status\"]}}");
+        let body = format!("{{\"resources\":[\"{}\"]}}", self.resource());
         self.expect(link, &id, 15_000, &to);
         let builder = FrameBuilder::msg(mtype, &id, &from, &to)
             .flag(flags::ID_NUM | flags::REPLY)

@@ -3,7 +3,7 @@
 use crate::apps::CLAIMS;
 use crate::traffic::answer;
 use crate::world::{Event, HOME, RUNTIME, World};
-use protocol::address::{Address, RouteKey, is_within};
+use protocol::address::{Address, RouteKey, SchemeClass, is_within};
 use protocol::ctl::{
     ConfinedReport, ConnectError, CtlDown, CtlUp, FetchError, Level, ProofReport, Role, Target,
 };
@@ -31,8 +31,21 @@ impl Process {
     pub(crate) fn may_say(&self, from: &str) -> bool {
         let own = self.component.as_ref().is_some_and(|own| is_within(from, own));
         let route = Address::parse(from).unwrap().route_key(HOME);
-        own || is_within(from, &self.sandbox) || (route.is_some() && route == self.key)
+        own || is_within(from, &self.sandbox)
+            || (route.is_some() && route == self.key)
+            || (self.is_home_stub() && is_stranger(from))
     }
+
+    fn is_home_stub(&self) -> bool {
+        self.key == Some(RouteKey::Domain(HOME.to_owned()))
+    }
+}
+
+/// Somebody of a foreign domain whom the home domain's own stub may bring in.
+fn is_stranger(from: &str) -> bool {
+    let address = Address::parse(from).unwrap();
+    let backend = matches!(address.class(), SchemeClass::Backend | SchemeClass::Idp);
+    address.route_key(HOME).is_some_and(|key| key.domain() != HOME && !backend)
 }
 
 /// What a process says.
@@ -293,7 +306,8 @@ impl World {
         }
         let (link, component, key) = self.random.pick(&stubs).clone();
         let count = if self.random.chance(5) { 1_500 } else { 1 };
-        let kind = self.random.below(6);
+        let kind = self.random.below(7);
+        let resource = self.resource();
         let path = *self.random.pick(CLAIMS);
         for _ in 0..count {
             let number = self.next_serial();
@@ -311,6 +325,7 @@ impl World {
                     .body(b"{\"value\":\"live\"}"),
                 1 => FrameBuilder::msg(update, &id, "hyperty://forged.example/x", &to),
                 2 => FrameBuilder::msg(read, &id, &remote, "hyperty://b.example/elsewhere"),
+                6 => FrameBuilder::msg(update, &id, &remote, &resource).body(body.as_bytes()),
                 3 => FrameBuilder::msg(read, &id, &remote, &component).flag(flags::REPLY),
                 _ => FrameBuilder::msg(read, &id, &remote, &to)
                     .flag_if(flags::REPLY, self.random.chance(70))

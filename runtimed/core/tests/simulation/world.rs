@@ -256,6 +256,11 @@ impl World {
                     self.handed(link, &Frame::from_bytes(bytes.to_vec()).unwrap());
                 }
                 Effect::Send { link, frame } => self.handed(link, &frame),
+                Effect::Publish { links, frame } => {
+                    for link in links {
+                        self.handed(link, &frame);
+                    }
+                }
                 other => self.effect(other),
             }
         }
@@ -299,6 +304,7 @@ impl World {
                 }
             }
             Effect::Console { .. }
+            | Effect::Publish { .. }
             | Effect::Forward { .. }
             | Effect::Send { .. }
             | Effect::Persist(_) => {}

@@ -12,7 +12,7 @@ use protocol::limits::{
 };
 use protocol::message::{
     BodyFacts, Head, Incoming, MessageError, MessageType, facts_of_parsed, received, salvage_id,
-    write_json,
+    write_json, write_lagged_json,
 };
 use protocol::reason::Reason;
 use runtime_core::{Input, LinkId};
@@ -333,7 +333,7 @@ pub(super) fn write_frame(out: &mut Vec<u8>, frame: &Frame, given: Option<&Given
     };
     let kind = kind.map_or("event", MessageType::word);
     let head = Head { id, id_is_number, kind, from: view.from(), to: view.to() };
-    write_json(out, &head, view.body());
+    write_lagged_json(out, &head, view.body(), view.lagged());
     out.push(b'\n');
 }
 

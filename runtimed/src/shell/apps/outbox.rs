@@ -5,6 +5,8 @@ use super::edge::write_frame;
 use crate::limits::{APP_PAUSE_BYTES, APP_QUEUE_BYTES_MAX, APP_WRITE_BYTES};
 use protocol::frame::Frame;
 use std::collections::VecDeque;
+use std::ops::Deref;
+use std::rc::Rc;
 
 /// The id that an application gave, and whether it was a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +17,39 @@ pub(super) struct GivenId {
     pub(super) number: bool,
 }
 
+/// A frame that waits: for this application alone, or for all that are subscribed.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Its own.
+    Own(Frame),
+    /// The one of a publication.
+    Shared(Rc<Frame>),
+}
+
+impl Deref for Piece {
+    type Target = Frame;
+
+    fn deref(&self) -> &Frame {
+        match self {
+            Self::Own(frame) => frame,
+            Self::Shared(frame) => frame,
+        }
+    }
+}
+
+impl Piece {
+    fn into_frame(self) -> Frame {
+        match self {
+            Self::Own(frame) => frame,
+            Self::Shared(frame) => Rc::unwrap_or_clone(frame),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Item {
     /// With the id to write instead of its own, if another.
-    Frame(Frame, Option<GivenId>),
+    Frame(Piece, Option<GivenId>),
     Line(Vec<u8>),
 }
 
@@ -28,7 +59,7 @@ pub(super) struct Outbox {
     queue: VecDeque<Item>,
     queued_bytes: usize,
     /// Frames of the piece that is being written, each with where it ends in the piece.
-    writing: VecDeque<(usize, Frame)>,
+    writing: VecDeque<(usize, Piece)>,
     written: usize,
     spare: Vec<u8>,
 }
@@ -36,7 +67,7 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Queues a frame; false if it is one too many. It is kept all the same, so that it comes
     /// back with what was not sent.
-    pub(super) fn push(&mut self, frame: Frame, id: Option<GivenId>) -> bool {
+    pub(super) fn push(&mut self, frame: Piece, id: Option<GivenId>) -> bool {
         self.queued_bytes = self.queued_bytes.saturating_add(frame.bytes().len());
         self.queue.push_back(Item::Frame(frame, id));
         self.queued_bytes <= APP_QUEUE_BYTES_MAX
@@ -100,20 +131,21 @@ impl Outbox {
     /// Frames that were not taken to their end, in order.
     pub(super) fn unsent(self) -> Vec<Frame> {
         let queued = self.queue.into_iter().filter_map(|item| match item {
-            Item::Frame(frame, _) => Some(frame),
+            Item::Frame(frame, _) => Some(frame.into_frame()),
             Item::Line(_) => None,
         });
-        self.writing.into_iter().map(|(_, frame)| frame).chain(queued).collect()
+        self.writing.into_iter().map(|(_, frame)| frame.into_frame()).chain(queued).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Outbox;
-    use protocol::frame::{Frame, FrameBuilder};
+    use super::{Outbox, Piece};
+    use protocol::frame::FrameBuilder;
 
-    fn frame(id: &str) -> Frame {
-        FrameBuilder::msg(2, id, "a://b.c/d", "a://b.c/e").body(b"{}").build().unwrap()
+    fn frame(id: &str) -> Piece {
+        let frame = FrameBuilder::msg(2, id, "a://b.c/d", "a://b.c/e").body(b"{}");
+        Piece::Own(frame.build().unwrap())
     }
 
     #[test]
@@ -130,5 +162,21 @@ mod tests {
         assert!(out.push(frame("3"), None));
         let left: Vec<_> = out.unsent().iter().map(|f| f.view().unwrap().id().to_owned()).collect();
         assert_eq!(left, ["2", "3"]);
+    }
+
+    #[test]
+    fn a_publication_is_one_frame_for_all_and_comes_back_from_each_that_did_not_take_it() {
+        let Piece::Own(frame) = frame("1") else { panic!("a frame of its own") };
+        let shared = std::rc::Rc::new(frame);
+        let mut outs = [Outbox::default(), Outbox::default()];
+        for out in &mut outs {
+            assert!(out.push(Piece::Shared(std::rc::Rc::clone(&shared)), None));
+        }
+        assert_eq!(std::rc::Rc::strong_count(&shared), 3);
+        let mut outs = outs.into_iter();
+        let mut first = outs.next().unwrap();
+        let piece = first.piece().unwrap();
+        assert_eq!(first.wrote(piece.len()).0, 1);
+        assert_eq!(outs.next().unwrap().unsent(), [(*shared).clone()]);
     }
 }

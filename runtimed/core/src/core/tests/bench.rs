@@ -135,6 +135,11 @@ impl Bench {
                 Effect::Send { link, frame } => {
                     self.heard.entry(link).or_default().push_back(frame);
                 }
+                Effect::Publish { links, frame } => {
+                    for link in links {
+                        self.heard.entry(link).or_default().push_back(frame.clone());
+                    }
+                }
                 Effect::Spawn { sandbox, role, ref name } => {
                     self.spawned.push((sandbox, role, name.clone()));
                     self.todo.push_back(effect);

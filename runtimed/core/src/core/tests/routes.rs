@@ -145,6 +145,8 @@ fn the_home_domain_has_a_stub_only_with_a_catalogue() {
     let alice = bench.app(&[ALICE]);
     bench.send(alice, request("1", ALICE, stranger));
     let (_, stub, _) = bench.youngest();
+    let told = bench.hear(stub).unwrap();
+    assert_eq!(told.view().unwrap().to(), "domain://msg-node.home.example/sm");
     assert_eq!(bench.ids(stub), ["1"]);
     // It speaks for the rest of the domain, and never for what is owned or reserved here.
     bench.send(stub, response("1", stranger, ALICE, 200));

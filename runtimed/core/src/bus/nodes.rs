@@ -1,0 +1,385 @@
+//! What the message nodes are told: the resources of their domains that somebody here is subscribed
+//! to, and the addresses that are connected here.
+//!
+//! Each resource is told once, however many wait for it (the first subscriber's is the one that
+//! goes out, and the last one leaving takes it back), at `domain://msg-node.<domain>/sm`. One
+//! message is on its way to a domain at a time, for up to [`RESOURCES_PER_SUBSCRIBE`] resources, so
+//! that what is told keeps its order. A node that does not agree is asked again, later and later;
+//! one whose stub or connection comes back is told everything again.
+
+use super::Peer;
+use super::answer::Said;
+use super::carrier::Carrier;
+use super::pending::PendingRef;
+use super::subscribe::DONE;
+use crate::core::Core;
+use crate::input::Time;
+use crate::limits::{NODE_RETRY_MS, RESOURCES_PER_SUBSCRIBE, RESTORE_JITTER_MS};
+use crate::ua::Refusal;
+use protocol::address::RouteKey;
+use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
+use protocol::message::MessageType;
+use protocol::reason::Reason;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The first code that is no success.
+const REFUSED: u16 = 300;
+
+/// Why a node is told of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Somebody here is subscribed to it.
+    Subscribed,
+    /// It is the address of somebody who is connected here.
+    Connected,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    subscribed: bool,
+    connected: bool,
+    /// The node agreed, and has not been lost since.
+    told: bool,
+}
+
+impl Row {
+    const fn is_wanted(self) -> bool {
+        self.subscribed || self.connected
+    }
+}
+
+/// The message on its way.
+#[derive(Debug)]
+struct Flight {
+    id: String,
+    join: bool,
+    resources: Vec<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    rows: BTreeMap<Arc<str>, Row>,
+    /// Those that are wanted and not told, or told and not wanted.
+    todo: BTreeSet<Arc<str>>,
+    flight: Option<Flight>,
+    retry_at: Option<Time>,
+    failures: usize,
+}
+
+impl Node {
+    fn set(&mut self, resource: &Arc<str>, row: Row) {
+        if row.is_wanted() == row.told {
+            self.todo.remove(resource);
+        } else {
+            self.todo.insert(Arc::clone(resource));
+        }
+        if row.is_wanted() || row.told {
+            self.rows.insert(Arc::clone(resource), row);
+        } else {
+            self.rows.remove(resource);
+        }
+    }
+
+    /// The next resources to tell, all in one direction, and which.
+    fn next(&self) -> Option<(bool, Vec<Arc<str>>)> {
+        let wanted = |resource: &Arc<str>| self.rows.get(resource).is_some_and(|r| r.is_wanted());
+        let join = wanted(self.todo.first()?);
+        let same = self.todo.iter().filter(|resource| wanted(resource) == join);
+        Some((join, same.take(RESOURCES_PER_SUBSCRIBE).cloned().collect()))
+    }
+
+    fn is_due(&self, now: Time) -> bool {
+        self.flight.is_none()
+            && !self.todo.is_empty()
+            && self.retry_at.is_none_or(|retry| retry <= now)
+    }
+
+    /// Nobody knows any more what the node was told.
+    fn lose(&mut self) {
+        for resource in self.rows.keys().cloned().collect::<Vec<_>>() {
+            let row = self.rows.get(&resource).copied().unwrap_or_default();
+            self.set(&resource, Row { told: false, ..row });
+        }
+    }
+}
+
+/// A `subscribe` of somebody here that is answered when the nodes have agreed.
+#[derive(Debug)]
+struct Ask {
+    at: PendingRef,
+    subscriber: Arc<str>,
+    /// What was not there before, to be taken back if it fails.
+    new: Vec<Arc<str>>,
+    left: BTreeSet<Arc<str>>,
+}
+
+/// All message nodes, by domain.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes {
+    by_domain: BTreeMap<String, Node>,
+    asks: Vec<Ask>,
+    /// Domains that may have something to be told.
+    due: BTreeSet<String>,
+}
+
+impl Nodes {
+    /// When a tick may find something.
+    pub(crate) fn earliest(&self) -> Option<Time> {
+        let idle = self.by_domain.values().filter(|n| n.flight.is_none() && !n.todo.is_empty());
+        idle.filter_map(|node| node.retry_at).min()
+    }
+
+    /// Requests of the runtime's own that are on their way.
+    pub(crate) fn flights(&self) -> usize {
+        self.by_domain.values().filter(|node| node.flight.is_some()).count()
+    }
+
+    /// Whether the node of the domain knows of it.
+    pub(crate) fn is_told(&self, domain: &str, resource: &str) -> bool {
+        let row = self.by_domain.get(domain).and_then(|node| node.rows.get(resource));
+        row.is_some_and(|row| row.told)
+    }
+
+    fn want(&mut self, domain: &str, resource: &Arc<str>, why: Why, wanted: bool) {
+        if !wanted && !self.by_domain.contains_key(domain) {
+            return;
+        }
+        let node = self.by_domain.entry(domain.to_owned()).or_default();
+        let mut row = node.rows.get(resource).copied().unwrap_or_default();
+        match why {
+            Why::Subscribed => row.subscribed = wanted,
+            Why::Connected => row.connected = wanted,
+        }
+        node.set(resource, row);
+        if wanted {
+            // Who asks now is not made to wait for a time that others have waited for.
+            node.retry_at = None;
+        }
+        self.due.insert(domain.to_owned());
+    }
+
+    /// The node of a flight, which is over.
+    fn land(&mut self, id: &str) -> Option<(String, Flight)> {
+        let is_it = |flight: &Flight| flight.id == id;
+        let mut all = self.by_domain.iter_mut();
+        let (domain, node) = all.find(|(_, node)| node.flight.as_ref().is_some_and(is_it))?;
+        Some((domain.clone(), node.flight.take()?))
+    }
+
+    /// Nothing is on its way for nobody, and what is to be told is what differs.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (domain, node) in &self.by_domain {
+            let differs = node.rows.iter().filter(|(_, row)| row.is_wanted() != row.told);
+            if !differs.map(|(resource, _)| resource).eq(&node.todo) {
+                return Err(format!("what {domain} is to be told is not what differs: {node:?}"));
+            }
+            let idle = node.flight.is_none() && !node.todo.is_empty();
+            if idle && node.retry_at.is_none() && self.due.contains(domain) {
+                return Err(format!("{domain} is to be told and is not"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Core {
+    /// The node of a domain is to be told of a resource from now on, or no longer.
+    pub(crate) fn want_at_node(&mut self, domain: &str, resource: &str, why: Why, wanted: bool) {
+        self.bus.nodes.want(domain, &Arc::from(resource), why, wanted);
+        self.hold_stub(domain);
+    }
+
+    /// A stub through which somebody is subscribed is not idle.
+    fn hold_stub(&mut self, domain: &str) {
+        let held = self.bus.nodes.by_domain.get(domain).is_some_and(|node| !node.rows.is_empty());
+        self.ua.hold(RouteKey::Domain(domain.to_owned()), held);
+    }
+
+    /// As [`Self::want_at_node`], some time soon: everybody does when a runtime starts.
+    pub(crate) fn want_at_node_soon(&mut self, domain: &str, resource: &str) {
+        self.want_at_node(domain, resource, Why::Subscribed, true);
+        let jitter = self.ua.random() % RESTORE_JITTER_MS;
+        let at = Time(self.bus.now.0.saturating_add(jitter));
+        if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
+            node.retry_at.get_or_insert(at);
+        }
+    }
+
+    /// A request is answered when the nodes have agreed to what it asks.
+    pub(super) fn await_nodes(
+        &mut self,
+        at: PendingRef,
+        subscriber: &str,
+        new: Vec<Arc<str>>,
+        left: BTreeSet<Arc<str>>,
+    ) {
+        self.bus.nodes.asks.push(Ask { at, subscriber: Arc::from(subscriber), new, left });
+    }
+
+    /// The stub of a domain is there (again), or says that it is connected (again).
+    pub(crate) fn node_is_back(&mut self, key: &RouteKey) {
+        let RouteKey::Domain(domain) = key else { return };
+        if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
+            node.lose();
+            node.retry_at = None;
+            node.failures = 0;
+            self.bus.nodes.due.insert(domain.clone());
+        }
+        self.hold_stub(domain);
+    }
+
+    /// The stub of a domain is gone. If nobody starts it again, the node is asked later; if an
+    /// operator removed it, when it is back.
+    pub(crate) fn node_is_lost(&mut self, key: &RouteKey, again: bool, refusal: &Refusal) {
+        let RouteKey::Domain(domain) = key else { return };
+        let removed = refusal.reason == Reason::Undeployed;
+        let wait = refusal.retry_after_ms.unwrap_or(0).max(first_retry());
+        let at = Time(self.bus.now.0.saturating_add(wait));
+        if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
+            node.lose();
+            node.retry_at = (!again && !removed).then_some(at);
+        }
+        self.hold_stub(domain);
+    }
+
+    /// The time for some nodes has come.
+    pub(crate) fn nodes_tick(&mut self) {
+        let now = self.bus.now;
+        let nodes = &mut self.bus.nodes;
+        let due = nodes.by_domain.iter().filter(|(_, node)| {
+            node.retry_at.is_some_and(|retry| retry <= now) && node.is_due(now)
+        });
+        let due: Vec<String> = due.map(|(domain, _)| domain.clone()).collect();
+        nodes.due.extend(due);
+    }
+
+    /// Tells every node that is due the next of what it is to be told.
+    pub(crate) fn tell_nodes(&mut self) {
+        while let Some(domain) = self.bus.nodes.due.pop_first() {
+            if !self.bus.stopping {
+                self.tell_node(&domain);
+            }
+        }
+    }
+
+    fn tell_node(&mut self, domain: &str) {
+        let (now, id) = (self.bus.now, self.bus.next_serial().to_string());
+        let Some(node) = self.bus.nodes.by_domain.get_mut(domain) else { return };
+        if node.rows.is_empty() && node.flight.is_none() {
+            self.bus.nodes.by_domain.remove(domain);
+            return;
+        }
+        if !node.is_due(now) {
+            return;
+        }
+        let Some((join, resources)) = node.next() else { return };
+        let frame = telling(&self.bus.runtime, domain, &id, join, &resources);
+        node.retry_at = None;
+        node.flight = Some(Flight { id, join, resources });
+        if let Ok(frame) = frame {
+            self.bus.counters.accept();
+            self.step(Peer::Core, Carrier::Owned(frame));
+        }
+    }
+
+    /// The response of a node.
+    pub(crate) fn node_said(&mut self, view: &FrameRef<'_>) {
+        // A response without a code is a good one.
+        let code = view.header.code;
+        let refusal = (code >= REFUSED).then(|| {
+            let text = format!("{} answered {code}", view.from());
+            Refusal::new(Reason::NodeRefused, text)
+        });
+        self.node_answered(view.id(), refusal.as_ref());
+    }
+
+    /// A node answered, or cannot be asked.
+    pub(crate) fn node_answered(&mut self, id: &str, refused: Option<&Refusal>) {
+        let Some((domain, flight)) = self.bus.nodes.land(id) else { return };
+        let now = self.bus.now;
+        if let Some(node) = self.bus.nodes.by_domain.get_mut(&domain) {
+            match refused {
+                None => {
+                    node.failures = 0;
+                    for resource in &flight.resources {
+                        let row = node.rows.get(resource).copied().unwrap_or_default();
+                        node.set(resource, Row { told: flight.join, ..row });
+                    }
+                }
+                // A node that cannot be told forgets by itself, with the session.
+                Some(_) if !flight.join => {
+                    for resource in &flight.resources {
+                        let row = node.rows.get(resource).copied().unwrap_or_default();
+                        node.set(resource, Row { told: false, ..row });
+                    }
+                }
+                Some(refusal) => {
+                    let wait = NODE_RETRY_MS.get(node.failures).or(NODE_RETRY_MS.last());
+                    let wait = wait.copied().unwrap_or_default();
+                    let wait = wait.max(refusal.retry_after_ms.unwrap_or(0));
+                    node.failures = node.failures.saturating_add(1);
+                    node.retry_at = Some(Time(now.0.saturating_add(wait)));
+                }
+            }
+        }
+        if flight.join {
+            self.answer_asks(&flight.resources, refused);
+        }
+        self.hold_stub(&domain);
+        self.bus.nodes.due.insert(domain);
+    }
+
+    /// Answers who waited for these resources.
+    fn answer_asks(&mut self, resources: &[Arc<str>], refused: Option<&Refusal>) {
+        let (mut ended, mut waiting) = (Vec::new(), Vec::new());
+        for mut ask in std::mem::take(&mut self.bus.nodes.asks) {
+            let before = ask.left.len();
+            ask.left.retain(|resource| !resources.contains(resource));
+            let touched = before != ask.left.len();
+            let over = touched && (refused.is_some() || ask.left.is_empty());
+            if over { ended.push(ask) } else { waiting.push(ask) }
+        }
+        self.bus.nodes.asks = waiting;
+        for ask in ended {
+            match refused {
+                None => self.settle(ask.at, Said::Yes(DONE)),
+                Some(refusal) => {
+                    for resource in &ask.new {
+                        self.unsubscribed(resource, &ask.subscriber);
+                    }
+                    self.fail(ask.at, refusal);
+                }
+            }
+        }
+    }
+}
+
+fn first_retry() -> u64 {
+    NODE_RETRY_MS.first().copied().unwrap_or_default()
+}
+
+/// `subscribe` or `unsubscribe` to the subscription manager of a domain, in both spellings.
+fn telling(
+    runtime: &str,
+    domain: &str,
+    id: &str,
+    join: bool,
+    resources: &[Arc<str>],
+) -> Result<Frame, FrameError> {
+    let (kind, word) = if join {
+        (MessageType::Subscribe, "subscribe")
+    } else {
+        (MessageType::Unsubscribe, "unsubscribe")
+    };
+    let from = format!("{runtime}/subscriptions");
+    let to = format!("domain://msg-node.{domain}/sm");
+    let list: Vec<&str> = resources.iter().map(AsRef::as_ref).collect();
+    let body = json!({word: list, "resources": list, "source": from}).to_string();
+    FrameBuilder::msg(kind.as_u8(), id, &from, &to)
+        .flag(flags::REPLY | flags::ID_NUM)
+        .ext(ExtTag::Source, from.as_bytes())
+        .body(body.as_bytes())
+        .build()
+}

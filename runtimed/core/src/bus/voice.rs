@@ -1,0 +1,63 @@
+//! As whom a link may speak (CONTRACT §3, ADR 0010).
+
+use super::Peer;
+use crate::core::Core;
+use protocol::address::{Address, RouteKey, SchemeClass, is_within};
+
+/// In what right a sender speaks as an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Voice {
+    /// It is its own address.
+    #[default]
+    Own,
+    /// A stub speaks for somebody of the domain that it serves.
+    Served,
+    /// The home domain's own stub brings in what somebody of a foreign domain said to us.
+    Foreign,
+}
+
+impl Voice {
+    /// Whether somebody remote speaks.
+    pub(crate) fn is_inbound(self) -> bool {
+        self != Self::Own
+    }
+}
+
+impl Core {
+    /// Whether `by` may speak as `address`, and in what right.
+    pub(crate) fn may_speak(&self, by: Peer, address: &Address) -> Option<Voice> {
+        if let Some(owner) = self.bus.names.owner_at_or_above(address.as_str()) {
+            return (owner == by && by != Peer::Core).then_some(Voice::Own);
+        }
+        let Peer::Link(link) = by else { return None };
+        let bridge = self.ua.bridge_of(link)?;
+        if is_within(address.as_str(), bridge.url.as_str()) {
+            return Some(Voice::Own);
+        }
+        if self.bus.names.is_reserved(address.as_str()) {
+            return None;
+        }
+        let key = address.route_key(&self.settings.domain)?;
+        let (served, foreign) = match address.class() {
+            SchemeClass::User | SchemeClass::Session => (false, false),
+            // Whoever speaks for a back end or an identity provider is believed: the domain itself.
+            SchemeClass::Backend | SchemeClass::Idp => (true, false),
+            SchemeClass::Runtime
+            | SchemeClass::Hyperty
+            | SchemeClass::DataObject
+            | SchemeClass::Legacy => (true, true),
+        };
+        if served && key == bridge.key {
+            return Some(Voice::Served);
+        }
+        let home = key.domain() == self.settings.domain;
+        (foreign && !home && self.is_home_stub(&bridge.key)).then_some(Voice::Foreign)
+    }
+
+    /// Whether it is the key of the home domain's own stub, which exists only if the operator
+    /// named its catalogue.
+    fn is_home_stub(&self, key: &RouteKey) -> bool {
+        let home = &self.settings.domain;
+        matches!(key, RouteKey::Domain(domain) if domain == home) && self.settings.has_home_stub()
+    }
+}
