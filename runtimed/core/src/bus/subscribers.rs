@@ -41,6 +41,11 @@ pub(crate) struct Subscriptions {
 }
 
 impl Subscriptions {
+    /// Where copies go.
+    pub(crate) fn links(&self) -> impl Iterator<Item = LinkId> {
+        self.by_resource.values().flat_map(BTreeMap::values).filter_map(|row| row.link)
+    }
+
     /// Enters one; false if it is there already.
     pub(crate) fn add(
         &mut self,
