@@ -6,12 +6,14 @@
 pub(crate) mod component;
 mod connect;
 pub(crate) mod rates;
+mod refusal;
 pub(crate) mod sandbox;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use crate::events::{Happened, bounded};
 pub(crate) use connect::Way;
+pub(crate) use refusal::Refusal;
 
 use crate::effect::{Attach, Effect};
 use crate::events::Events;
@@ -24,35 +26,6 @@ use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
 use protocol::reason::Reason;
 use sandbox::{Owner, Sandbox};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Why a message does not reach its domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    /// Token and code.
-    pub(crate) reason: Reason,
-    /// Stage of the deploy, if it was one.
-    pub(crate) stage: Option<&'static str>,
-    /// One sentence.
-    pub(crate) desc: String,
-    /// Milliseconds until it makes sense to try again.
-    pub(crate) retry_after_ms: Option<u64>,
-}
-
-impl Refusal {
-    pub(crate) fn new(reason: Reason, desc: impl Into<String>) -> Self {
-        Self { reason, stage: None, desc: desc.into(), retry_after_ms: None }
-    }
-
-    pub(crate) fn at(mut self, stage: &'static str) -> Self {
-        self.stage = Some(stage);
-        self
-    }
-
-    pub(crate) fn retry(mut self, ms: u64) -> Self {
-        self.retry_after_ms = Some(ms.max(1));
-        self
-    }
-}
 
 /// Where a route key leads now.
 #[derive(Debug, Clone, PartialEq, Eq)]
