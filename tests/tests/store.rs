@@ -4,6 +4,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use std::fs;
 use system_tests::app::App;
+use system_tests::catalogue::{ECHO_STUB, Folder, config};
 use system_tests::{Daemon, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
@@ -17,7 +18,7 @@ fn store(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn a_killed_daemon_comes_back_as_the_same_runtime_with_the_addresses_it_gave() {
+fn fault_022_store_a_killed_daemon_comes_back_as_the_same_runtime_with_the_addresses_it_gave() {
     let mut daemon = Daemon::start("");
     let first = runtime(&daemon);
     let mut bob = App::connect(&daemon.bus(), "bob", &[]);
@@ -37,6 +38,35 @@ fn a_killed_daemon_comes_back_as_the_same_runtime_with_the_addresses_it_gave() {
         assert_eq!(store(&daemon), "ok");
         bob = App::connect(&daemon.bus(), "bob", &[]);
         bob.refused("read", ALICE, 503, "receiver-gone");
+    }
+}
+
+#[test]
+fn fault_022_store_a_stub_has_its_address_after_a_kill_and_the_next_message_starts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Folder::new(folder.path());
+    catalogue.stub(ECHO_STUB);
+    let mut daemon = Daemon::start(&config(&catalogue.url()));
+    let mut url = None;
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGKILL] {
+        let mut alice =
+            App::connect(&daemon.bus(), "alice", &[ALICE.replace("alice", "a").as_str()]);
+        let answer = alice.call("read", "hyperty://example.com/bob", &json!({}));
+        assert_eq!(answer["body"]["code"], 200, "{answer}");
+        let row = daemon.row("example.com").unwrap();
+        assert_eq!(*url.get_or_insert(row["url"].clone()), row["url"]);
+        let text = row["url"].as_str().unwrap().to_owned();
+        wait_for("the stub is in the log or the file", || {
+            let has = |file: &str| {
+                let bytes = fs::read(daemon.root().join(file)).unwrap_or_default();
+                bytes.windows(text.len()).any(|part| part == text.as_bytes())
+            };
+            (has("state/registry.db-wal") || has("state/registry.db")).then_some(())
+        });
+        daemon.restart(signal);
+        let row = daemon.row("example.com").unwrap();
+        assert_eq!((&row["state"], &row["url"]), (&json!("dormant"), url.as_ref().unwrap()));
+        assert_eq!(row["pid"], json!(null));
     }
 }
 

@@ -49,6 +49,7 @@ impl Core {
         self.pump();
         self.tell_nodes();
         self.pump();
+        self.ua.keep_marked(self.bus.now, &mut self.bus.out);
         self.ua.reckon();
         self.keep_subscriptions();
         std::mem::swap(&mut self.bus.out, out);

@@ -137,6 +137,7 @@ impl Ua {
                 private_targets: BTreeSet::new(),
             });
         }
+        self.mark(key);
         if !again {
             self.next_source(now, key, out);
         }
@@ -223,6 +224,7 @@ impl Ua {
         if known {
             self.set_status(now, key, "failed", &refusal.desc, out);
         }
+        self.mark(key);
         self.answer_waiters(key, Some(&refusal), out);
         out.push(UaOut::Failed { key: key.clone(), refusal });
     }

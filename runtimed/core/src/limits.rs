@@ -108,6 +108,8 @@ pub const REMOVE_GRACE_MS: u64 = 2_000;
 pub const SPAWN_TRIES: u8 = 3;
 /// Components kept, whatever their state; strangers choose the domains.
 pub const COMPONENTS_MAX: usize = 1_024;
+/// Sandboxes after which a new life of the daemon does not count on but begins with one again.
+pub const SANDBOX_NUMBERS_KEPT: u32 = 1 << 30;
 /// Deploys at the same time.
 pub const DEPLOYS_MAX: usize = 32;
 /// Connections that one sandbox may have open or be waiting for.
@@ -138,5 +140,7 @@ pub const OPERATOR_WAIT_MS: u64 = 30_000;
 pub const HEARTBEATS_MISSED_MAX: u8 = 1;
 /// Milliseconds that one turn of a stub's engine may take.
 pub const TURN_MS: u32 = 2_000;
+/// Milliseconds within which only one of the things that a stub says of itself is kept.
+pub const STATUS_KEPT_MS: u64 = 1_000;
 /// Bytes of the sentence that a stub gives with its status.
 pub const STATUS_DESC_BYTES: usize = 512;

@@ -106,7 +106,7 @@ impl Ua {
         };
         let desc = value.get("desc").and_then(Value::as_str).unwrap_or_default();
         let desc = bounded(desc, STATUS_DESC_BYTES);
-        if self.change_status(&key, word) {
+        if self.change_status(now, &key, word) {
             // A stub that changes its mind in a loop must not wash the record away.
             self.moved = true;
             let told = self.components.get_mut(&key).is_some_and(|c| c.changes.take(now));
@@ -139,7 +139,7 @@ impl Ua {
         desc: &str,
         out: &mut Vec<UaOut>,
     ) {
-        if self.change_status(key, word) {
+        if self.change_status(now, key, word) {
             self.status_event(now, key, desc, out);
             if word == "live" {
                 out.push(UaOut::Live { key: key.clone() });
@@ -149,9 +149,14 @@ impl Ua {
     }
 
     /// Whether that is another one.
-    fn change_status(&mut self, key: &RouteKey, word: &'static str) -> bool {
+    fn change_status(&mut self, now: Time, key: &RouteKey, word: &'static str) -> bool {
+        let wall = self.events.wall(now);
         let Some(component) = self.components.get_mut(key) else { return false };
-        std::mem::replace(&mut component.status, word) != word
+        let changed = std::mem::replace(&mut component.status, word) != word;
+        if changed {
+            component.status_ms = wall;
+        }
+        changed
     }
 
     fn status_event(&mut self, now: Time, key: &RouteKey, desc: &str, out: &mut Vec<UaOut>) {
@@ -183,6 +188,7 @@ impl Ua {
             }
         }
         self.answer_live(key, out);
+        self.mark(key);
     }
 
     pub(crate) fn component(&mut self, key: &RouteKey) -> Option<&mut Component> {

@@ -88,6 +88,9 @@ impl Ua {
         }
         let (why, text) = cause(&sandbox, exit);
         self.forget_connections(id, out);
+        if sandbox.pid.is_some() {
+            Self::drop_sandbox(id, out);
+        }
         let key = match &sandbox.owner {
             crate::ua::sandbox::Owner::Net => {
                 self.event(now, Happened::new("exited", "net", &text).sandbox(id).reason(why), out);
@@ -109,6 +112,7 @@ impl Ua {
         if let Some(component) = self.components.get_mut(&key).filter(|c| c.stub == Some(id)) {
             component.log(wall, format!("ended: {text}"));
             component.last_error = (why != "removed" && why != "clean").then(|| text.clone());
+            self.mark(&key);
             self.stub_exited(now, &key, &sandbox, (why, &text), out);
         }
     }
@@ -282,6 +286,7 @@ impl Ua {
         let removed = Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"));
         self.answer_waiters(key, Some(&removed), out);
         let Some(component) = self.components.remove(key) else { return };
+        Self::drop_kept(&component, out);
         for token in component.leaving {
             reply(token, Reply::Done, ReplyTo::Last, out);
         }
@@ -393,6 +398,10 @@ impl Ua {
         let idle_ms = self.settings.idle_ms;
         let held = self.is_held(key);
         let Some(component) = self.components.get_mut(key) else { return };
+        if component.keep_at.is_some_and(|at| at <= now) {
+            component.keep_at = None;
+            self.marked.insert(key.clone());
+        }
         match component.state {
             State::Deploying => self.deploy_tick(now, key, out),
             State::Backoff if component.retry_at.is_some_and(|at| at <= now) => {
@@ -408,6 +417,7 @@ impl Ua {
                 component.state = State::Dormant;
                 component.retry_at = None;
                 component.exits.clear();
+                self.marked.insert(key.clone());
             }
             State::Active if now.0.saturating_sub(component.last_used.0) >= idle_ms => {
                 let streams = component

@@ -5,6 +5,7 @@
 
 pub(crate) mod component;
 mod connect;
+pub(crate) mod kept;
 pub(crate) mod rates;
 mod refusal;
 pub(crate) mod sandbox;
@@ -185,6 +186,8 @@ pub(crate) struct Ua {
     pub(crate) stopped: bool,
     pub(crate) followers: VecDeque<crate::operator::Follower>,
     next_sandbox: u32,
+    /// Stubs of which what is kept may differ from what is.
+    pub(crate) marked: BTreeSet<RouteKey>,
     random: u64,
     /// Not later than the earliest deadline of all; looked for again only after a change that may
     /// bring one nearer, because there are many turns and few such changes.
@@ -213,6 +216,7 @@ impl Ua {
             stopped: false,
             followers: VecDeque::new(),
             next_sandbox: 1,
+            marked: BTreeSet::new(),
             random: settings.seed,
             settings: settings.clone(),
             soonest: None,
@@ -474,6 +478,7 @@ impl Ua {
 
     /// Checks that no deadline lies before the one that the shell was told.
     pub(crate) fn check(&self) -> Result<(), String> {
+        self.check_kept()?;
         match (self.earliest(), self.soonest) {
             (Some(due), told) if told.is_none_or(|told| told > due) => {
                 Err(format!("{due:?} is due, and {told:?} was told"))

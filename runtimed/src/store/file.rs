@@ -158,6 +158,12 @@ impl StoreFile {
         let bound = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         self.connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], bound).unwrap();
     }
+
+    /// Lets nothing be written, as on a disk that became read-only, or lets it again.
+    #[cfg(test)]
+    pub(super) fn read_only(&self, on: bool) {
+        self.connection.pragma_update(None, "query_only", on).unwrap();
+    }
 }
 
 /// SQLite would make it readable for others.

@@ -249,7 +249,36 @@ fn a_file_that_is_none_of_ours_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn fault_028_a_full_disk_fails_the_whole_commit_and_the_next_one_works_when_there_is_room() {
+fn fault_029_store_a_file_that_becomes_read_only_is_tried_again_and_works_when_it_can_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(FILE);
+    let (mut file, _) = StoreFile::open(&path).unwrap();
+    file.read_only(true);
+    let fault = file.commit(&put(one_of_each(1))).unwrap_err();
+    assert!(!fault.lasting && fault.text.contains("readonly"), "{fault:?}");
+    file.read_only(false);
+    file.commit(&put(one_of_each(1))).unwrap();
+    drop(file);
+    assert_eq!(rows(&path), by_key(one_of_each(1)));
+}
+
+#[test]
+fn fault_031_store_a_failed_sync_is_never_tried_again_and_other_failures_are() {
+    use rusqlite::ffi;
+    let lasting = |code: i32| {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        super::file::CommitFault::from(error).lasting
+    };
+    for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC, ffi::SQLITE_CORRUPT] {
+        assert!(lasting(code), "{code}");
+    }
+    for code in [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_FULL, ffi::SQLITE_READONLY] {
+        assert!(!lasting(code), "{code}");
+    }
+}
+
+#[test]
+fn fault_028_store_a_full_disk_fails_the_whole_commit_and_the_next_one_works_when_there_is_room() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE);
     let (mut file, _) = StoreFile::open(&path).unwrap();

@@ -13,14 +13,15 @@ impl Core {
     /// Takes back what was kept.
     pub(super) fn restore(&mut self, rows: Vec<Record>) {
         let (mut claims, mut subscriptions) = (Vec::<ClaimRow>::new(), Vec::new());
+        let (mut stubs, mut sandboxes) = (Vec::new(), Vec::new());
         for row in rows {
             match row {
                 Record::Claim(row) => claims.push(row),
                 Record::Subscription(row) => subscriptions.push(row),
+                Record::Stub(row) => stubs.push(row),
+                Record::Sandbox(row) => sandboxes.push(row),
                 // The shell's own, or of parts that do not read them yet.
                 Record::Runtime(_)
-                | Record::Stub(_)
-                | Record::Sandbox(_)
                 | Record::Hyperty(_)
                 | Record::Reuse(_)
                 | Record::Object(_)
@@ -36,6 +37,9 @@ impl Core {
         for row in &claims {
             self.restore_claim(row);
         }
+        let now = self.bus.now;
+        self.ua.restore_sandboxes(now, &sandboxes, &mut self.ua_out);
+        self.ua.restore_stubs(now, stubs, &mut self.ua_out);
         for row in &subscriptions {
             self.restore_subscription(row);
         }

@@ -30,10 +30,12 @@ impl Ua {
         sandbox.pid = Some(pid);
         sandbox.link = Some(link);
         self.links.insert(link, id);
-        if sandbox.condemned.is_some() {
+        let (role, condemned) = (sandbox.role, sandbox.condemned.is_some());
+        self.keep_sandbox(now, id, out);
+        if condemned {
             return out.push(UaOut::Effect(Effect::Kill { sandbox: id }));
         }
-        if let (Role::Stub, Some(key)) = (sandbox.role, self.key_of(id)) {
+        if let (Role::Stub, Some(key)) = (role, self.key_of(id)) {
             let wall = self.events.wall(now);
             if let Some(component) = self.component(&key) {
                 component.started_at = Some(now);
@@ -251,6 +253,7 @@ impl Ua {
         if let Some(link) = link {
             out.push(UaOut::Active { key: key.clone(), link, url });
         }
+        self.mark(&key);
         self.answer_waiters(&key, None, out);
         self.answer_live(&key, out);
     }

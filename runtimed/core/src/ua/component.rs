@@ -1,5 +1,6 @@
 //! One component: a stub by its route key, through all its lives.
 
+use super::kept::Kept;
 use super::rates::Changes;
 use super::{Refusal, Waiter};
 use crate::deploy::Deploy;
@@ -85,6 +86,8 @@ pub(crate) struct Component {
     pub(crate) state: State,
     pub(crate) status: &'static str,
     pub(crate) changes: Changes,
+    /// Since when, in milliseconds since the epoch.
+    pub(crate) status_ms: u64,
     pub(crate) stub: Option<SandboxId>,
     pub(crate) deploy: Option<Deploy>,
     pub(crate) package: Option<Package>,
@@ -108,6 +111,10 @@ pub(crate) struct Component {
     pub(crate) after_stop: AfterStop,
     /// Operators who wait until it is gone.
     pub(crate) leaving: Vec<Token>,
+    /// What the store has of it.
+    pub(crate) kept: Option<Kept>,
+    /// When what it says of itself is kept again.
+    pub(crate) keep_at: Option<Time>,
 }
 
 impl Component {
@@ -119,6 +126,7 @@ impl Component {
             state: State::Deploying,
             status: "none",
             changes: Changes::new(now),
+            status_ms: 0,
             stub: None,
             deploy: None,
             package: None,
@@ -138,6 +146,8 @@ impl Component {
             waiters: Vec::new(),
             after_stop: AfterStop::Sleep,
             leaving: Vec::new(),
+            kept: None,
+            keep_at: None,
         }
     }
 
@@ -204,6 +214,6 @@ impl Component {
             State::Dormant | State::Stopping | State::Failed => None,
         };
         let waiters = self.waiters.iter().map(|waiter| waiter.2).min();
-        [own, waiters, self.changes.due()].into_iter().flatten().min()
+        [own, waiters, self.changes.due(), self.keep_at].into_iter().flatten().min()
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Expected {
 /// An application.
 #[derive(Debug, Default)]
 pub(crate) struct App {
+    pub(crate) uid: u32,
     pub(crate) address: String,
     pub(crate) addresses: Vec<String>,
     /// Takes nothing for now.
@@ -53,9 +54,9 @@ impl World {
         let count = 1 + self.random.below(2);
         let addresses =
             (0..count).map(|_| format!("hyperty://{HOME}/{}", self.random.pick(CLAIMS))).collect();
-        self.apps.insert(link, App::default());
-        self.queues.insert(link, std::collections::VecDeque::new());
         let uid = 1_000 + u32::try_from(self.random.below(2)).unwrap();
+        self.apps.insert(link, App { uid, ..App::default() });
+        self.queues.insert(link, std::collections::VecDeque::new());
         self.input(Input::AppJoined { link, name: format!("app{}", link.0), uid, addresses });
     }
 

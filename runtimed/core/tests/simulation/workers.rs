@@ -222,6 +222,9 @@ impl World {
                     None => RouteKey::Domain(domain),
                 });
                 process.component = Some(assign.component.clone());
+                if let Some(url) = process.key.as_ref().and_then(|key| self.store.url(key)) {
+                    assert_eq!(url, assign.component, "it is its own for ever");
+                }
                 let says = if self.random.chance(5) {
                     let (stage, text) = ("load".to_owned(), "SyntaxError".to_owned());
                     CtlUp::DeployFailed { stage, text }

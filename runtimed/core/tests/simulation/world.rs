@@ -2,6 +2,7 @@
 
 use crate::apps::App;
 use crate::random::Random;
+use crate::store::Store;
 use crate::workers::Process;
 use protocol::control::Reply;
 use protocol::frame::{Frame, FrameRef, flags};
@@ -36,6 +37,8 @@ pub(crate) enum Event {
     Speaks(LinkId, Frame),
     /// An operator gives up.
     Hangs(Token),
+    /// The daemon is killed.
+    Crash,
 }
 
 /// What happened in one run, or in many.
@@ -48,6 +51,7 @@ pub(crate) struct Totals {
     pub(crate) died: u64,
     pub(crate) inputs: u64,
     pub(crate) deploys: u64,
+    pub(crate) crashes: u64,
     /// Of all effects, in order.
     pub(crate) digest: u64,
 }
@@ -61,12 +65,15 @@ impl Totals {
         self.died += other.died;
         self.inputs += other.inputs;
         self.deploys += other.deploys;
+        self.crashes += other.crashes;
     }
 }
 
 /// Everything outside the core, and the core.
 pub(crate) struct World {
     pub(crate) core: Core,
+    pub(crate) seed: u64,
+    pub(crate) store: Store,
     pub(crate) random: Random,
     pub(crate) now: u64,
     events: BTreeMap<(u64, u64), Event>,
@@ -87,7 +94,7 @@ pub(crate) struct World {
     effects: Vec<Effect>,
 }
 
-fn settings(seed: u64) -> Settings {
+pub(crate) fn settings(seed: u64) -> Settings {
     let mut settings = Settings {
         runtime_url: RUNTIME.to_owned(),
         domain: HOME.to_owned(),
@@ -118,6 +125,8 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             core: Core::new(settings(seed)),
+            seed,
+            store: Store::default(),
             random: Random(seed),
             now: 0,
             events: BTreeMap::new(),
@@ -163,6 +172,10 @@ impl World {
             self.app_joins();
         }
         self.later(0, Event::Traffic);
+        if self.random.chance(50) {
+            let ms = self.random.below(BUSY_MS);
+            self.later(ms, Event::Crash);
+        }
         self.until(BUSY_MS);
         self.stopping_traffic();
         self.until(BUSY_MS + QUIET_MS);
@@ -215,6 +228,7 @@ impl World {
                     self.speak(link, frame.bytes_mut());
                 }
             }
+            Event::Crash => self.crashes(),
             Event::Hangs(token) => {
                 if self.operators.contains_key(&token) {
                     self.operators.remove(&token);
@@ -265,6 +279,19 @@ impl World {
             }
         }
         self.effects = std::mem::take(effects);
+        if self.store.take_changed() && self.store.trying {
+            self.try_crash();
+        }
+    }
+
+    /// What ends with the daemon.
+    pub(crate) fn forget_life(&mut self) {
+        self.events.retain(|_, event| matches!(event, Event::Traffic));
+        self.apps.clear();
+        self.processes.clear();
+        self.queues.clear();
+        self.codes.clear();
+        self.operators.clear();
     }
 
     fn digest(&mut self, effect: &Effect) {
@@ -303,11 +330,11 @@ impl World {
                     self.totals.deploys += 1;
                 }
             }
+            Effect::Persist(change) => self.store.add(*change),
             Effect::Console { .. }
             | Effect::Publish { .. }
             | Effect::Forward { .. }
-            | Effect::Send { .. }
-            | Effect::Persist(_) => {}
+            | Effect::Send { .. } => {}
             other => self.worker_effect(other),
         }
     }

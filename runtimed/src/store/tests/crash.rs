@@ -83,7 +83,7 @@ fn write_and_kill(folder: &Path, acks: usize) -> u64 {
 }
 
 #[test]
-fn fault_022_a_killed_writer_leaves_whole_commits_and_all_that_it_said_it_kept() {
+fn fault_022_store_a_killed_writer_leaves_whole_commits_and_all_that_it_said_it_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(FILE);
     let mut random = 0x2545_F491_4F6C_DD1D_u64 ^ u64::from(std::process::id());

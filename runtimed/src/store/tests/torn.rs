@@ -59,7 +59,7 @@ fn opened(file: &[u8], log: &[u8]) -> u64 {
 }
 
 #[test]
-fn fault_030_a_log_cut_anywhere_gives_the_last_whole_commit() {
+fn fault_030_store_a_log_cut_anywhere_gives_the_last_whole_commit() {
     let pieces = pieces();
     let mut cuts: Vec<usize> = (0..=HEAD + FRAME_HEAD).collect();
     for frame in (HEAD..=pieces.log.len()).step_by(FRAME_HEAD + PAGE) {
@@ -76,7 +76,7 @@ fn fault_030_a_log_cut_anywhere_gives_the_last_whole_commit() {
 }
 
 #[test]
-fn fault_030_a_log_with_wrong_bytes_gives_whole_commits_before_them() {
+fn fault_030_store_a_log_with_wrong_bytes_gives_whole_commits_before_them() {
     let pieces = pieces();
     let mut random = 0x9E37_79B9_7F4A_7C15_u64;
     for _try in 0..200 {
@@ -91,7 +91,7 @@ fn fault_030_a_log_with_wrong_bytes_gives_whole_commits_before_them() {
 }
 
 #[test]
-fn fault_030_a_log_that_was_partly_moved_into_the_file_is_moved_again() {
+fn fault_030_store_a_log_that_was_partly_moved_into_the_file_is_moved_again() {
     let pieces = pieces();
     assert!(pieces.settled.len() >= pieces.file.len());
     let pages = pieces.settled.len() / PAGE;
