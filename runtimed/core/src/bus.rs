@@ -7,6 +7,7 @@ pub(crate) mod answer;
 pub(crate) mod apps;
 mod builtin;
 pub(crate) mod carrier;
+mod changes;
 mod check;
 pub(crate) mod counters;
 pub(crate) mod egress;
@@ -30,6 +31,7 @@ use crate::input::{LinkId, SandboxId, Time, Token};
 use crate::limits::{
     DEADLINE_GRAIN_MS, EGRESS_TOTAL_BYTES, WORKER_FRAMES_PER_SECOND, WORKER_REFUSALS_PER_SECOND,
 };
+use changes::Changes;
 use counters::Counters;
 use egress::{Claim, Egress, Waiting};
 use names::{NameId, Names};
@@ -123,6 +125,7 @@ pub(crate) struct Bus {
     pub(crate) park: Park,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) slow: SlowWorkers,
+    pub(crate) changes: Changes,
     pub(crate) nodes: nodes::Nodes,
     pub(crate) counters: Counters,
     pub(crate) watchers: Watchers,
@@ -156,6 +159,7 @@ impl Bus {
             park: Park::new(settings.parked_messages),
             subscriptions: Subscriptions::default(),
             slow: SlowWorkers::default(),
+            changes: Changes::default(),
             nodes: nodes::Nodes::default(),
             counters: Counters::default(),
             watchers: Watchers::default(),

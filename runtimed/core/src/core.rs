@@ -59,7 +59,8 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let nodes = self.bus.nodes.earliest().filter(|_| !self.bus.stopping);
         let (slow, park) = (self.bus.slow.earliest(), self.bus.park.earliest());
-        let bus = [self.bus.pending.earliest(), park, slow, nodes];
+        let (pending, changes) = (self.bus.pending.earliest(), self.bus.changes.earliest());
+        let bus = [pending, park, slow, nodes, changes];
         bus.into_iter().flatten().chain(self.ua.next_deadline()).min()
     }
 
@@ -150,6 +151,7 @@ impl Core {
                 self.cut_slow();
                 self.keep_used();
                 self.nodes_tick();
+                self.changes_tick();
                 self.sandbox(UaInput::Tick);
             }
             Input::Stop => {

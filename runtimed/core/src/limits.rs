@@ -49,6 +49,10 @@ pub const RESTORE_JITTER_MS: u64 = 2_000;
 pub const SUBSCRIBERS_PER_RESOURCE: usize = 4_096;
 /// Resources in one `subscribe`.
 pub const RESOURCES_PER_SUBSCRIBE: usize = 64;
+/// Milliseconds within which addresses that come and go are told in one update.
+pub const CHANGES_MS: u64 = 50;
+/// Bytes of addresses in one list of the registry; about ten thousand, and half a line.
+pub const REGISTRY_LIST_BYTES: usize = 524_288;
 /// Bytes of a body that a built-in reads.
 pub const BUILTIN_BODY_BYTES: usize = 65_536;
 /// Operators that watch the bus at the same time.

@@ -15,6 +15,8 @@ pub(crate) enum Builtin {
     Ua,
     /// `<runtime>/subscriptions`: subscribes to local resources.
     Subscriptions,
+    /// `<runtime>/registry`: tells who is registered here.
+    Registry,
     /// One that is known and does nothing yet.
     Unbuilt,
 }
@@ -43,6 +45,10 @@ pub(crate) struct Resolver<'a> {
     pub(crate) steps: Option<Vec<ResolveStep>>,
 }
 
+/// Path of the registry below the runtime.
+pub(crate) const REGISTRY: &str = "registry";
+/// And of the resource of its changes.
+pub(crate) const CHANGES: &str = "registry/changes";
 /// Last segment of a published resource.
 pub(crate) const STATUS: &str = "/status";
 
@@ -54,8 +60,8 @@ pub(crate) fn is_resource(address: &Address) -> bool {
 const BUILTINS: &[(&str, Builtin)] = &[
     ("ua", Builtin::Ua),
     ("subscriptions", Builtin::Subscriptions),
-    ("registry", Builtin::Unbuilt),
-    ("registry/changes", Builtin::Unbuilt),
+    (REGISTRY, Builtin::Registry),
+    (CHANGES, Builtin::Unbuilt),
     ("address-allocation", Builtin::Unbuilt),
     ("object-allocation", Builtin::Unbuilt),
     ("discovery", Builtin::Unbuilt),
@@ -214,7 +220,7 @@ pub(crate) fn explain(mut resolver: Resolver<'_>, now: Time, text: &str) -> Reso
         Target::Local(Peer::Operator(_)) => ("refuse", Some(Reason::UnknownAddress)),
         Target::Local(_)
         | Target::Publication
-        | Target::Builtin(Builtin::Ua | Builtin::Subscriptions)
+        | Target::Builtin(Builtin::Ua | Builtin::Subscriptions | Builtin::Registry)
         | Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
         Target::Builtin(Builtin::Unbuilt) => ("refuse", Some(Reason::NotImplemented)),
         Target::Refuse(refusal) | Target::Stub(_, StubRoute::Refused(refusal)) => {

@@ -84,6 +84,7 @@ impl Core {
                 self.abandoned(&resource);
             }
             self.connected(address.as_str(), true);
+            self.registered(address.as_str(), true);
         }
         let number = self.bus.next_serial();
         let address = format!("{}/app/{number}", self.bus.runtime);

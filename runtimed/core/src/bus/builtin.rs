@@ -1,4 +1,5 @@
-//! What the runtime answers itself: `<runtime>/ua` and `<runtime>/subscriptions`.
+//! What the runtime answers itself: `<runtime>/ua`, `<runtime>/subscriptions` and
+//! `<runtime>/registry`.
 
 use super::Peer;
 use super::answer::{Answer, Said};
@@ -40,6 +41,12 @@ impl Core {
                 }
                 (Builtin::Subscriptions, Some(MessageType::Unsubscribe)) => {
                     self.unsubscribe(facts, &view).map(|()| Outcome::Yes(DONE.to_owned()))
+                }
+                (Builtin::Registry, Some(MessageType::Subscribe)) => {
+                    self.registry_subscribe(facts, &view).map(Outcome::Yes)
+                }
+                (Builtin::Registry, Some(MessageType::Unsubscribe)) => {
+                    self.registry_unsubscribe(facts, &view).map(|()| Outcome::Yes(DONE.to_owned()))
                 }
                 _ => Err(Refusal::new(Reason::NotImplemented, "this built-in does not do that")),
             }

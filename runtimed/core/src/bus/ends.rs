@@ -37,6 +37,7 @@ impl Core {
         for address in kept {
             self.reserve(&address, uid);
             self.connected(&address, false);
+            self.registered(&address, false);
         }
         self.finish(id, &Refusal::new(Reason::ReceiverGone, no_room(Reason::ReceiverGone)));
         let happened = Happened::new("app-left", &name, "its connection ended");

@@ -245,6 +245,16 @@ impl Names {
         }
     }
 
+    /// Every owned address in order, from the first after this one on.
+    pub(crate) fn owned_after(
+        &self,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&Arc<str>, Peer)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.owned.range::<str, _>((from, Bound::Unbounded));
+        rest.map(|(text, owner)| (text, *owner))
+    }
+
     /// Every owned address, for the check.
     pub(crate) fn owned(&self) -> impl Iterator<Item = (&Arc<str>, Peer)> {
         self.owned.iter().map(|(text, owner)| (text, *owner))

@@ -38,10 +38,12 @@ enum Place {
 }
 
 /// What a body asks for.
-struct Wanted {
-    resources: Vec<Address>,
+pub(super) struct Wanted {
+    pub(super) resources: Vec<Address>,
     /// `source`, else `subscriber`.
     subscriber: Option<Address>,
+    /// Where a list goes on.
+    pub(super) after: Option<String>,
 }
 
 impl Core {
@@ -142,7 +144,7 @@ impl Core {
         let here = owner.is_some() || names.is_reserved(text);
         if here {
             let published = if is_within(text, &self.bus.runtime) {
-                text.ends_with(STATUS)
+                text.ends_with(STATUS) || *text == *self.bus.changes_url()
             } else {
                 is_resource(resource)
             };
@@ -230,7 +232,7 @@ impl Core {
 
 /// Reads a body in all its spellings: `subscribe`, `unsubscribe`, `resources` and `resource`, each
 /// one address or several, together.
-fn wanted_of(body: &[u8]) -> Result<Wanted, Refusal> {
+pub(super) fn wanted_of(body: &[u8]) -> Result<Wanted, Refusal> {
     let malformed = || Refusal::new(Reason::Malformed, "body.resources must list addresses");
     let body: Value = serde_json::from_slice(body).map_err(|_e| malformed())?;
     let mut texts: Vec<&str> = Vec::new();
@@ -264,5 +266,6 @@ fn wanted_of(body: &[u8]) -> Result<Wanted, Refusal> {
     }
     let named = ["source", "subscriber"].iter().find_map(|name| body.get(name)?.as_str());
     let subscriber = named.map(Address::parse).transpose().map_err(bad)?;
-    Ok(Wanted { resources, subscriber })
+    let after = body.get("after").and_then(Value::as_str).map(str::to_owned);
+    Ok(Wanted { resources, subscriber, after })
 }
