@@ -393,15 +393,12 @@ impl Ua {
     }
 
     fn component_tick(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
+        self.keep_if_due(now, key);
         self.expire_waiters(now, key, out);
         self.tell_changes(now, key, out);
         let idle_ms = self.settings.idle_ms;
         let held = self.is_held(key);
         let Some(component) = self.components.get_mut(key) else { return };
-        if component.keep_at.is_some_and(|at| at <= now) {
-            component.keep_at = None;
-            self.marked.insert(key.clone());
-        }
         match component.state {
             State::Deploying => self.deploy_tick(now, key, out),
             State::Backoff if component.retry_at.is_some_and(|at| at <= now) => {

@@ -74,6 +74,14 @@ impl Ua {
         self.marked.insert(key.clone());
     }
 
+    /// As [`Self::mark`], if what it said of itself has waited long enough.
+    pub(crate) fn keep_if_due(&mut self, now: Time, key: &RouteKey) {
+        let due = self.components.get_mut(key).and_then(|c| c.keep_at.take_if(|at| *at <= now));
+        if due.is_some() {
+            self.mark(key);
+        }
+    }
+
     /// Says what is to be kept of all that changed. A stub that says one thing after the other is
     /// kept now and then, and with the last.
     pub(crate) fn keep_marked(&mut self, now: Time, out: &mut Vec<Effect>) {
