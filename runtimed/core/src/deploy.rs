@@ -35,6 +35,8 @@ use std::collections::{BTreeSet, VecDeque};
 /// One catalogue to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
+    /// The domain's own, or the home domain's.
+    pub(crate) own: bool,
     pub(crate) base: String,
     pub(crate) alternatives: Vec<String>,
     pub(crate) names: Vec<String>,

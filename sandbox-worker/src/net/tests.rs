@@ -1,22 +1,32 @@
 //! The net role against a daemon's end of a link, over real sockets on loopback.
 
+use super::limits::RELAYS_PER_SANDBOX;
 use super::{Resolver, serve};
 use crate::port::Port;
 use crate::port::tests::DaemonEnd;
 use protocol::ctl::{ConnectError, CtlDown, CtlUp};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::task::LocalSet;
 
 /// Runs `test` with the daemon's end of a link to a running net role.
 async fn with_net<F: Future<Output = ()>>(test: impl FnOnce(DaemonEnd) -> F) {
+    with_resolver(Resolver::parse("", ""), test).await;
+}
+
+/// The same, of a role that resolves like this.
+async fn with_resolver<F: Future<Output = ()>>(
+    resolver: Resolver,
+    test: impl FnOnce(DaemonEnd) -> F,
+) {
     LocalSet::new()
         .run_until(async {
             let (daemon, socket) = DaemonEnd::new();
             let net = tokio::task::spawn_local(async move {
                 let mut port = Port::new(socket).unwrap();
-                serve(&mut port, Resolver::parse("", "")).await
+                serve(&mut port, resolver).await
             });
             test(daemon).await;
             net.await.unwrap().unwrap();
@@ -143,6 +153,147 @@ async fn streams_that_were_hung_up_are_not_counted_any_more() {
             assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0);
             remotes.push(far);
         }
+    })
+    .await;
+}
+
+/// A name server for whatever name, which answers the questions for IPv4 with these addresses, one
+/// after the other list, and knows no others. Where it listens, and whom it counts.
+async fn name_server(
+    answers: Vec<Vec<Ipv4Addr>>,
+) -> (SocketAddr, std::rc::Rc<std::cell::Cell<usize>>) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
+    let counted = std::rc::Rc::clone(&asked);
+    tokio::task::spawn_local(async move {
+        let mut buffer = [0; 512];
+        while let Ok((read, from)) = socket.recv_from(&mut buffer).await {
+            let mut reply = buffer[..read].to_vec();
+            reply[2] = 0x81;
+            // The type stands before the class, which is the end.
+            if reply[read - 3] == 1 {
+                let list = &answers[counted.get().min(answers.len() - 1)];
+                counted.set(counted.get() + 1);
+                reply[7] = u8::try_from(list.len()).unwrap();
+                for ip in list {
+                    reply.extend_from_slice(&[0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                    reply.extend_from_slice(&ip.octets());
+                }
+            }
+            socket.send_to(&reply, from).await.unwrap();
+        }
+    });
+    (address, asked)
+}
+
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+
+#[tokio::test(flavor = "current_thread")]
+async fn escape_022_a_name_that_leads_inwards_is_refused_after_it_was_resolved() {
+    LocalSet::new()
+        .run_until(async {
+            let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = trap.local_addr().unwrap().port();
+            for answer in [
+                vec![LOOPBACK],
+                vec![METADATA],
+                vec![Ipv4Addr::new(10, 0, 0, 1)],
+                vec![Ipv4Addr::UNSPECIFIED],
+                vec![PUBLIC, LOOPBACK],
+                vec![PUBLIC, METADATA],
+            ] {
+                let (server, _asked) = name_server(vec![answer.clone()]).await;
+                let resolver = Resolver::with_servers(vec![server]);
+                let wanted = wanted(1, 1, "rebound.example", port, false);
+                with_resolver(resolver, async |mut daemon| {
+                    daemon.send(&wanted);
+                    let (_, error, fds) = result(&mut daemon).await;
+                    assert_eq!(error, Some(ConnectError::AddressDenied), "{answer:?}");
+                    assert!(fds.is_empty());
+                })
+                .await;
+            }
+            let own = TcpStream::connect(trap.local_addr().unwrap()).await.unwrap();
+            let (_, first) = trap.accept().await.unwrap();
+            assert_eq!(first, own.local_addr().unwrap(), "somebody connected before");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn escape_022_a_name_is_looked_up_once_and_exactly_what_was_judged_is_connected_to() {
+    LocalSet::new()
+        .run_until(async {
+            let (one, other) = (Ipv4Addr::new(127, 0, 0, 7), Ipv4Addr::new(127, 0, 0, 8));
+            let trap = TcpListener::bind((one, 0)).await.unwrap();
+            let port = trap.local_addr().unwrap().port();
+            let elsewhere = TcpListener::bind((other, port)).await;
+            // Whoever asked a second time would be led elsewhere.
+            let (server, asked) = name_server(vec![vec![one], vec![other]]).await;
+            let wanted = wanted(1, 1, "rebound.example", port, true);
+            with_resolver(Resolver::with_servers(vec![server]), async |mut daemon| {
+                daemon.send(&wanted);
+                let (_, error, fds) = result(&mut daemon).await;
+                assert_eq!((error, fds.len()), (None, 1));
+                trap.accept().await.unwrap();
+                assert_eq!(asked.get(), 1);
+            })
+            .await;
+            drop(elsewhere);
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn escape_023_ten_thousand_connections_end_at_the_share_of_a_sandbox() {
+    with_net(async |mut daemon| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (mut open, mut refused) = (Vec::new(), 0);
+        for req in 0..10_000 {
+            daemon.send(&wanted(req, 1, "127.0.0.1", port, true));
+            let (_, error, fds) = result(&mut daemon).await;
+            match error {
+                None => open.push((stream(fds), listener.accept().await.unwrap())),
+                Some(error) => {
+                    assert_eq!(error, ConnectError::Exhausted);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!((open.len(), refused), (RELAYS_PER_SANDBOX, 10_000 - RELAYS_PER_SANDBOX));
+        daemon.send(&wanted(10_000, 2, "127.0.0.1", port, true));
+        assert_eq!(result(&mut daemon).await.1, None, "another sandbox has its own share");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn attack_021_a_thousand_dead_stubs_leave_nothing_to_a_peer_that_never_closes() {
+    with_net(async |mut daemon| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut alive = Vec::new();
+        for dead in 0..1_000_u32 {
+            daemon.send(&wanted(dead.into(), dead, "127.0.0.1", port, true));
+            let (_, error, fds) = result(&mut daemon).await;
+            assert_eq!(error, None, "stub {dead}");
+            let (mut far, _) = listener.accept().await.unwrap();
+            if dead % 2 == 0 {
+                // The process is gone, and its descriptors with it.
+                drop(fds);
+            } else {
+                // The daemon says so, and somebody still holds a copy.
+                daemon.send(&CtlDown::NetForget { sandbox: dead });
+                alive.push(fds);
+            }
+            assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0, "the role has closed its end");
+            drop(far);
+        }
+        assert_eq!(alive.len(), 500);
     })
     .await;
 }

@@ -35,6 +35,7 @@ impl Ua {
         let own = self.domain_settings(key);
         let domain = key.domain();
         let source = |settings: &DomainSettings, base: String, alternatives, names| Source {
+            own: std::ptr::eq(settings, own),
             base: base.trim_end_matches('/').to_owned(),
             alternatives,
             names,
@@ -182,9 +183,7 @@ impl Ua {
             return self.fail(now, &key, Refusal::new(Reason::Constraint, text).at("policy"), out);
         }
         let grants = Grants::decide(&descriptor.wanted, self.domain_settings(&key));
-        let pinned = self.components.get(&key).and_then(|c| c.pin.as_ref());
-        if pinned.is_some_and(|(first, _)| !grants.are_within(first)) {
-            let text = "the stub asks for more than when it was first used; undeploy it to accept";
+        if let Some(text) = self.strays_from_pin(&key, &grants) {
             return self.fail(now, &key, Refusal::new(Reason::Policy, text).at("policy"), out);
         }
         let name = key.to_string();
@@ -203,6 +202,20 @@ impl Ua {
             }
         }
         Self::send(id, CtlDown::FetchSource, Attach::None, out);
+    }
+
+    /// Why an update waits for the operator: more rights, or whoever can make a catalogue fail
+    /// would choose where the code comes from.
+    fn strays_from_pin(&self, key: &RouteKey, grants: &Grants) -> Option<&'static str> {
+        let component = self.components.get(key)?;
+        let first = component.pin.as_ref()?;
+        if component.deploy.as_ref()?.source.as_ref()?.own != first.own {
+            return Some(
+                "the stub comes from another catalogue than when it was first used; undeploy it to accept",
+            );
+        }
+        let more = "the stub asks for more than when it was first used; undeploy it to accept";
+        (!grants.are_within(&first.grants)).then_some(more)
     }
 
     /// Steps 7 and 8: the code is there, hashed.
@@ -228,18 +241,17 @@ impl Ua {
         };
         let domain = self.domain_settings(&key).clone();
         let Some(component) = self.components.get_mut(&key) else { return };
-        let Some((descriptor, _)) = component.deploy.as_ref().and_then(|d| d.descriptor.clone())
-        else {
-            return;
-        };
+        let Some(deploy) = component.deploy.as_ref() else { return };
+        let Some((descriptor, _)) = deploy.descriptor.clone() else { return };
+        let own = deploy.source.as_ref().is_some_and(|source| source.own);
         let grants = Grants::decide(&descriptor.wanted, &domain);
-        let package = Package { code, digest, source: origin.to_owned(), descriptor, grants };
+        let package = Package { code, digest, source: origin.to_owned(), own, descriptor, grants };
         let text = package.digest_text();
         if let Some(deploy) = component.deploy.as_mut() {
             deploy.code = Some((code, digest));
             deploy.source_deadline = None;
         }
-        if domain.pin && component.pin.as_ref().is_some_and(|(_, first)| *first != digest) {
+        if domain.pin && component.pin.as_ref().is_some_and(|first| first.digest != digest) {
             let text = format!("the code is not the pinned one: {text}");
             return self.fail(now, &key, Refusal::new(Reason::Integrity, text).at("source"), out);
         }

@@ -6,7 +6,7 @@ use crate::limits::{
     LOAD_MS, PROBES_MIN, REPORT_LINE_BYTES, REPORT_LINES, SPAWN_TRIES, TURN_MS, VERIFY_MS,
 };
 use crate::supervise::INCOMPATIBLE;
-use crate::ua::component::State;
+use crate::ua::component::{Package, State};
 use crate::ua::sandbox::{Owner, Sandbox};
 use crate::ua::{Bridge, Happened, Refusal, Ua, UaOut, bounded};
 use protocol::address::RouteKey;
@@ -236,10 +236,8 @@ impl Ua {
         let deploy = component.deploy.take();
         component.state = State::Active;
         // First used is what ran, not what was merely fetched.
-        let pin =
-            component.package.as_ref().map(|package| (package.grants.clone(), package.digest));
         if component.pin.is_none() {
-            component.pin = pin;
+            component.pin = component.package.as_ref().map(Package::pin);
         }
         component.failures = 0;
         component.retry_at = None;

@@ -62,11 +62,18 @@ pub(crate) struct Package {
     pub(crate) code: CodeHandle,
     pub(crate) digest: Digest,
     pub(crate) source: String,
+    /// Whether the domain's own catalogue had it, or the home domain's.
+    pub(crate) own: bool,
     pub(crate) descriptor: Descriptor,
     pub(crate) grants: Grants,
 }
 
 impl Package {
+    /// What of it is pinned.
+    pub(crate) fn pin(&self) -> Pin {
+        Pin { grants: self.grants.clone(), digest: self.digest, own: self.own }
+    }
+
     pub(crate) fn digest_text(&self) -> String {
         let mut text = "sha256:".to_owned();
         for byte in self.digest.0 {
@@ -75,6 +82,15 @@ impl Package {
         }
         text
     }
+}
+
+/// What was first used, in this life of the daemon.
+#[derive(Debug, Clone)]
+pub(crate) struct Pin {
+    pub(crate) grants: Grants,
+    pub(crate) digest: Digest,
+    /// Whether the domain's own catalogue had it, or the home domain's.
+    pub(crate) own: bool,
 }
 
 /// One component.
@@ -91,8 +107,7 @@ pub(crate) struct Component {
     pub(crate) stub: Option<SandboxId>,
     pub(crate) deploy: Option<Deploy>,
     pub(crate) package: Option<Package>,
-    /// Rights and digest of the first use in this life of the daemon.
-    pub(crate) pin: Option<(Grants, Digest)>,
+    pub(crate) pin: Option<Pin>,
     pub(crate) restarts: u32,
     /// Times of unasked exits, newest last.
     pub(crate) exits: VecDeque<Time>,

@@ -107,6 +107,66 @@ fn what_is_not_granted_fails_inside_and_is_told_to_the_operator() {
     assert!(events.iter().any(|row| row.detail.contains("node.example.com:8443")), "{events:#?}");
 }
 
+/// A worker in foreign hands asks the daemon itself, past the checks of its own host.
+#[test]
+fn escape_021_only_exactly_the_granted_name_and_port_are_asked_of_the_net_role() {
+    let mut world = World::new();
+    let id = world.active("example.com");
+    for (n, (host, port)) in [
+        ("victim.example", 443),
+        ("node.example.com", 444),
+        ("node.example.com.", 443),
+        (".node.example.com", 443),
+        ("node.example.com:443", 443),
+        ("93.184.216.34", 443),
+        ("[::1]", 443),
+        ("n\u{43e}de.example.com", 443),
+        ("xn--nde-fed.example.com", 443),
+        ("\u{ff4e}ode.example.com", 443),
+        ("node.example.com\r\nHost: victim.example", 443),
+        ("node.example.com\0.victim.example", 443),
+        ("node.example.com\u{1b}[2J\u{9b}31m\u{202e}", 443),
+        ("user@node.example.com", 443),
+        ("node.example.com/", 443),
+        ("node.example.com%2e", 443),
+        (" node.example.com", 443),
+        ("", 443),
+        ("node.example.com", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let req = u32::try_from(n).unwrap();
+        world.pass(1_001);
+        world.connect(id, req, host, port);
+        assert_eq!(answer(&world, id, req), Some(Err(ConnectError::NotGranted)), "{host:?}:{port}");
+        let told = world.events_named("refused").last().map(|row| (*row).clone()).unwrap();
+        assert_eq!(told.reason.as_deref(), Some("policy"), "{host:?}");
+        assert!(told.detail.starts_with("no grant for"), "{told:?}");
+        assert!(!told.detail.contains(|c: char| c.is_control() || c == '\u{202e}'), "{told:?}");
+    }
+    assert!(asked(&world).is_empty() && world.of(Role::Net).is_empty(), "nobody looks it up");
+    assert!(world.alive.contains_key(&id), "a refusal does not end a stub");
+}
+
+#[test]
+fn escape_023_of_ten_thousand_connections_the_net_role_hears_of_as_many_as_one_may_have() {
+    let mut world = World::new().holding(&[Step::Net]);
+    let id = world.active("example.com");
+    for req in 0..10_000 {
+        // As fast as a worker may speak at all.
+        world.pass(1);
+        world.connect(id, req, "node.example.com", 443);
+    }
+    assert_eq!(asked(&world).len(), usize::try_from(CONNECTIONS_PER_SANDBOX).unwrap());
+    let exhausted = |down: &&&CtlDown| {
+        matches!(down, CtlDown::ConnectRefused { error: ConnectError::Exhausted, .. })
+    };
+    let refused = world.said_to(id).iter().filter(exhausted).count();
+    assert_eq!(refused, 10_000 - asked(&world).len());
+    assert!(world.alive.contains_key(&id), "a refusal does not end a stub");
+}
+
 #[test]
 fn only_what_the_operator_wrote_down_may_be_private() {
     let mut with = DomainSettings { private: true, ..DomainSettings::default() };

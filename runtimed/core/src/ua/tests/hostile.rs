@@ -1,11 +1,14 @@
 //! Workers in foreign hands, and stubs that do all that a script can: what they say on the control
 //! channel and of themselves is bounded by the core, whatever the worker lets through.
 
+use super::fallback::{fetch_failed, home_catalogue};
 use super::world::{Step, World};
-use crate::input::SandboxId;
+use crate::input::{Digest, Exit, SandboxId};
 use crate::limits::STATUS_EVENTS_BURST;
-use crate::ua::UaOut;
-use protocol::ctl::{ConnectError, CtlDown, CtlUp, Role, Target};
+use crate::ua::{StubRoute, UaOut};
+use protocol::control::Command;
+use protocol::ctl::{ConnectError, CtlDown, CtlUp, FetchError, Role, Target};
+use protocol::reason::Reason;
 
 /// How the sandbox ended, if it did.
 fn ended(world: &World, id: SandboxId) -> Option<(String, String)> {
@@ -121,4 +124,57 @@ fn no_role_says_what_belongs_to_another() {
         matches!(down, CtlDown::ConnectRefused { req: 1, error: ConnectError::NotGranted, .. })
     });
     assert!(refused && world.alive.contains_key(&id));
+}
+
+/// A stub that was active dies, and does not load again: the next deploy fetches anew.
+fn lost(world: &mut World) {
+    let id = world.stub();
+    world.held.insert(Step::Load);
+    world.dies(id, Exit::Signal(11));
+    world.pass(0);
+    let id = world.stub();
+    world.up(id, CtlUp::DeployFailed { stage: "load".to_owned(), text: "memory".to_owned() });
+    world.held.clear();
+    world.pass(2_000);
+}
+
+#[test]
+fn attack_020_whoever_makes_a_catalogue_fail_does_not_choose_where_the_code_comes_from() {
+    for own_first in [true, false] {
+        let mut world = World::with(&home_catalogue());
+        let absent = fetch_failed(FetchError::Absent);
+        if !own_first {
+            world.fetch_answers.push_back(absent.clone());
+        }
+        world.active("example.com");
+        lost(&mut world);
+        if own_first {
+            world.fetch_answers.push_back(absent);
+        }
+        world.message("example.com");
+        let StubRoute::Refused(refusal) = world.route("example.com") else { panic!("taken") };
+        assert_eq!((refusal.reason, refusal.stage), (Reason::Policy, Some("policy")));
+        assert!(refusal.desc.contains("another catalogue"), "{}", refusal.desc);
+        // The operator accepts it.
+        world.ask(Command::Undeploy { name: "example.com".to_owned() });
+        world.active("example.com");
+    }
+}
+
+#[test]
+fn attack_020_an_update_with_equal_rights_is_taken_and_its_digest_is_on_record() {
+    let mut world = World::new();
+    world.active("example.com");
+    let first = world.ps("example.com");
+    lost(&mut world);
+    world.digest = Digest([8; 32]);
+    world.active("example.com");
+    let second = world.ps("example.com");
+    assert_eq!((first.pin.as_deref(), second.pin.as_deref()), (Some("rights"), Some("rights")));
+    assert_ne!(first.digest, second.digest);
+    let stages = world.events_named("deploy-stage");
+    let told = |digest: &Option<String>| {
+        stages.iter().filter(|row| row.detail.contains(digest.as_deref().unwrap())).count()
+    };
+    assert_eq!((told(&first.digest), told(&second.digest)), (1, 1));
 }
