@@ -11,7 +11,7 @@ use protocol::sys;
 use serde::Deserialize;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use system_tests::confined::said_of;
@@ -181,6 +181,18 @@ impl Worker {
         self.ended |= !matches!(sent, Some(Ok(())));
     }
 
+    /// Sends a descriptor with a message that is in order but for that.
+    fn hand_over(&mut self) {
+        let bytes = CtlUp::Loaded.encode().expect("a small message");
+        let frame = FrameBuilder::ctl(&bytes).build().expect("a small frame");
+        let own = std::io::stdin().as_fd().try_clone_to_owned().expect("room for one more");
+        self.link.out.push_ctl(&frame, vec![own]);
+        let packet = self.link.out.next_packet().expect("just pushed");
+        let fds: Vec<_> = packet.fds.iter().map(|fd| fd.as_fd()).collect();
+        let socket = self.socket.as_ref().expect("open").as_fd();
+        self.ended |= sys::send_packet(socket, &packet.bytes, &fds).is_err();
+    }
+
     fn commit(&mut self, fault: Fault) {
         match fault {
             Fault::Exit => self.ended = true,
@@ -191,6 +203,7 @@ impl Worker {
             Fault::Abort => std::process::abort(),
             Fault::Stall => stall(),
             Fault::Garbage => self.send(&[0xa5; 100]),
+            Fault::Descriptor => self.hand_over(),
             Fault::Cut => {
                 let whole = FrameBuilder::ctl(b"cut").build().expect("a small frame");
                 let bytes = whole.bytes();

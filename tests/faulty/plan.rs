@@ -54,6 +54,8 @@ pub(crate) enum Fault {
     Spin,
     /// Takes memory and does not stop.
     Memory,
+    /// Sends a descriptor with a message that has none.
+    Descriptor,
 }
 
 /// The plan.

@@ -2,9 +2,11 @@
 
 use crate::app::App;
 use crate::catalogue::{ECHO_STUB, Folder, descriptor};
-use crate::{Daemon, wait_for};
+use crate::{Daemon, command, program, wait_for};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The stub that runs what it is told to.
@@ -47,6 +49,11 @@ impl Scene {
     /// With this descriptor for [`EVIL`], and more configuration. Keys of the evil domain's section
     /// come first in `more`, up to an empty line.
     pub fn with(evil: &Value, more: &str) -> Self {
+        Self::by(evil, more, |root| command(&program("runtimed"), root))
+    }
+
+    /// The same, with a daemon that this command becomes.
+    pub fn by(evil: &Value, more: &str, command: impl FnOnce(&Path) -> Command) -> Self {
         let folders: Vec<_> = (0..2).map(|_| tempfile::tempdir().expect("a folder")).collect();
         let catalogues: Vec<_> = folders.iter().map(|folder| Folder::new(folder.path())).collect();
         let (keys, sections) = more.split_once("\n\n").unwrap_or((more, ""));
@@ -61,7 +68,7 @@ impl Scene {
                  [domain.\"{GOOD}\"]\ncatalogue = \"{good_at}\"\n{sections}\n"
             );
         }
-        let daemon = Daemon::start(&config);
+        let daemon = Daemon::start_by(&config, command);
         let alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
         let bob = App::connect(&daemon.bus(), "bob", &[BOB]);
         let mut scene = Self { daemon, alice, bob, _folders: folders };

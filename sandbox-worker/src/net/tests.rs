@@ -1,12 +1,15 @@
 //! The net role against a daemon's end of a link, over real sockets on loopback.
+#![allow(clippy::arithmetic_side_effects, reason = "tests")]
 
 use super::limits::RELAYS_PER_SANDBOX;
 use super::{Resolver, serve};
 use crate::port::Port;
 use crate::port::tests::DaemonEnd;
 use protocol::ctl::{ConnectError, CtlDown, CtlUp};
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use tokio::task::LocalSet;
@@ -159,13 +162,11 @@ async fn streams_that_were_hung_up_are_not_counted_any_more() {
 
 /// A name server for whatever name, which answers the questions for IPv4 with these addresses, one
 /// after the other list, and knows no others. Where it listens, and whom it counts.
-async fn name_server(
-    answers: Vec<Vec<Ipv4Addr>>,
-) -> (SocketAddr, std::rc::Rc<std::cell::Cell<usize>>) {
+async fn name_server(answers: Vec<Vec<Ipv4Addr>>) -> (SocketAddr, Rc<Cell<usize>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let asked = std::rc::Rc::new(std::cell::Cell::new(0));
-    let counted = std::rc::Rc::clone(&asked);
+    let asked = Rc::new(Cell::new(0));
+    let counted = Rc::clone(&asked);
     tokio::task::spawn_local(async move {
         let mut buffer = [0; 512];
         while let Ok((read, from)) = socket.recv_from(&mut buffer).await {
