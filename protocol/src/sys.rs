@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn only_sealed_memfds_of_real_bytes_pass() {
+    fn attack_024_only_sealed_memfds_of_real_bytes_pass() {
         let good = sealed_memfd("x", &[7; 5000]).unwrap();
         assert_eq!(check_sealed(&good, 5000).unwrap(), 5000);
         assert!(check_sealed(&good, 4999).is_err());
@@ -296,10 +296,16 @@ mod tests {
         assert!(check_sealed(&open, 2_000_000).is_err(), "holes");
         let file = std::fs::File::open("/proc/self/exe").unwrap();
         assert!(check_sealed(&file, usize::MAX).is_err());
+        // Large pages take the same seals; a machine may have none.
+        let large = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_HUGETLB;
+        if let Ok(large) = memfd_create("x", large) {
+            nix::fcntl::fcntl(&large, nix::fcntl::FcntlArg::F_ADD_SEALS(super::SEALS)).unwrap();
+            assert!(check_sealed(&large, usize::MAX).is_err(), "large pages");
+        }
     }
 
     #[test]
-    fn a_shared_offset_hides_nothing() {
+    fn attack_024_a_shared_offset_hides_nothing() {
         let fd = sealed_memfd("x", b"EVIL;GOOD").unwrap();
         nix::unistd::lseek(&fd, 5, nix::unistd::Whence::SeekSet).unwrap();
         assert_eq!(read_sealed(&fd, 100).unwrap(), b"EVIL;GOOD");

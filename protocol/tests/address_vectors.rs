@@ -138,7 +138,7 @@ const REFUSED: &[(&str, AddressError)] = &[
 ];
 
 #[test]
-fn every_row_has_one_spelling_and_one_meaning() {
+fn attack_013_every_row_has_one_spelling_and_one_meaning() {
     for (text, canonical, domain, class, backend, key) in ROWS {
         let address = Address::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(address.as_str(), *canonical, "{text}");
@@ -270,7 +270,7 @@ fn an_argument_of_an_operator_is_spelt_like_the_addresses_that_it_serves() {
 
 proptest! {
     #[test]
-    fn every_accepted_spelling_is_owned_by_the_same_owners((canonical, spelling) in spelt(), (owner, other_owner) in spelt()) {
+    fn attack_013_every_accepted_spelling_is_owned_by_the_same_owners((canonical, spelling) in spelt(), (owner, other_owner) in spelt()) {
         let (address, other) = (Address::parse(&canonical).unwrap(), Address::parse(&spelling).unwrap());
         prop_assert_eq!(address.as_str(), canonical.as_str());
         prop_assert_eq!(&other, &address);

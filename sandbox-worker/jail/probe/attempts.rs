@@ -21,20 +21,22 @@ fn outcome(result: c_long) -> String {
     if result < 0 { format!("{:?}", Errno::last()) } else { "ok".to_owned() }
 }
 
-pub(crate) fn plant_key() {
+/// The name of the key that a worker plants.
+pub(crate) const EVIL_KEY: &CStr = c"jail-probe-planted";
+
+fn add_key(name: &CStr) -> c_long {
     let (kind, data) = (c"user".as_ptr(), c"x".as_ptr());
+    let keyring = libc::KEY_SPEC_SESSION_KEYRING;
     // SAFETY: the strings end with zero; the data is one byte long.
-    let key = unsafe {
-        libc::syscall(
-            libc::SYS_add_key,
-            kind,
-            KEY.as_ptr(),
-            data,
-            1,
-            libc::KEY_SPEC_SESSION_KEYRING,
-        )
-    };
-    assert!(key > 0, "{}", Errno::last());
+    unsafe { libc::syscall(libc::SYS_add_key, kind, name.as_ptr(), data, 1, keyring) }
+}
+
+pub(crate) fn plant_key() {
+    assert!(add_key(KEY) > 0, "{}", Errno::last());
+}
+
+fn plant_own_key() -> String {
+    outcome(add_key(EVIL_KEY))
 }
 
 #[cfg(feature = "breach")]
@@ -45,11 +47,11 @@ pub(crate) fn plant_segment() {
     assert!(segment >= 0, "{}", Errno::last());
 }
 
-pub(crate) fn find_key() -> String {
+pub(crate) fn find_key(name: &CStr) -> String {
     let (kind, keyring) = (c"user".as_ptr(), libc::KEY_SPEC_SESSION_KEYRING);
     // SAFETY: the strings end with zero; nothing is written.
     outcome(unsafe {
-        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SEARCH, keyring, kind, KEY.as_ptr(), 0)
+        libc::syscall(libc::SYS_keyctl, libc::KEYCTL_SEARCH, keyring, kind, name.as_ptr(), 0)
     })
 }
 
@@ -80,6 +82,16 @@ fn raw(name: &str) -> Option<c_long> {
             "listen" => libc::listen(-1, 0).into(),
             "kill-group" => libc::kill(0, 0).into(),
             "kill-parent" => libc::kill(libc::getppid(), 0).into(),
+            // By their numbers: libc has no names for them.
+            "uretprobe" => libc::syscall(335),
+            "uprobe" => libc::syscall(336),
+            "renice-group" => libc::setpriority(libc::PRIO_PGRP, 0, 19).into(),
+            "datagrams" => {
+                libc::syscall(libc::SYS_socketpair, libc::AF_UNIX, libc::SOCK_DGRAM, 0, nothing)
+            }
+            "named-datagram" => {
+                libc::syscall(libc::SYS_sendto, 3, c"x".as_ptr(), 1, 0, c"xx".as_ptr(), 2)
+            }
             "priority" => libc::setpriority(libc::PRIO_PROCESS, 0, 0).into(),
             "ptrace" => libc::syscall(libc::SYS_ptrace, libc::PTRACE_DETACH, 0, 0, 0),
             "mount" => libc::syscall(libc::SYS_mount, nothing, nothing, nothing, 0, nothing),
@@ -124,7 +136,8 @@ fn raw(name: &str) -> Option<c_long> {
 /// What is more than one call.
 fn special(name: &str) -> String {
     match name {
-        "key" => find_key(),
+        "key" => find_key(KEY),
+        "plant-key" => plant_own_key(),
         "fork" => fork(),
         "thread" => match std::thread::Builder::new().spawn(|| ()) {
             Ok(thread) => format!("{:?}", thread.join().is_ok()),

@@ -102,7 +102,7 @@ fn spawner(worker: &[&str], uid: Option<u32>) -> ExitCode {
     prepare().unwrap();
     // What a worker must not see: a key in the very keyring that it would inherit.
     attempts::plant_key();
-    assert_eq!(attempts::find_key(), "ok", "the planted key is seen where it may be");
+    assert_eq!(attempts::find_key(attempts::KEY), "ok", "the planted key is seen where it may be");
     plant_folder();
     let role = *worker.first().unwrap();
     let image = if role == "no-program" { "/dev/null" } else { "/proc/self/exe" };
@@ -126,10 +126,15 @@ fn spawner(worker: &[&str], uid: Option<u32>) -> ExitCode {
     println!("spawned {} {}", born.pid, born.namespaces);
     let control = std::io::stdout().as_fd().try_clone_to_owned().unwrap();
     for claim in BufReader::new(File::from(control)).lines() {
+        let claim = claim.unwrap();
+        if claim == "keys" {
+            println!("{}", attempts::find_key(attempts::EVIL_KEY));
+            continue;
+        }
         let expect = Expect {
             pidfd: born.pidfd.as_fd(),
             uid,
-            namespaces: claim.unwrap() == "namespaces",
+            namespaces: claim == "namespaces",
             our_network: profile == Profile::Net,
         };
         say_verdict(born.pid, &expect);

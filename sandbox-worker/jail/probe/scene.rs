@@ -19,7 +19,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, IoSlice, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -130,6 +130,13 @@ fn in_user_namespace(who: Who, then: &str) -> (Command, Option<Copied>) {
     }
 }
 
+/// The probe as a command of `who` where this folder is in the place of `/etc`.
+fn probe_with_settings(who: Who, etc: &Path) -> (Command, Option<Copied>) {
+    let bind = format!("mount --bind {} /etc && exec \"$@\"", etc.display());
+    let then = format!("exec unshare --mount sh -c '{bind}' sh \"$@\"");
+    in_user_namespace(who, &then)
+}
+
 /// Maps the ids of the host into the user namespace that `process` makes for itself.
 fn map_all(process: u32) {
     let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).unwrap();
@@ -190,6 +197,20 @@ impl Scene {
         Self::start(who, probe(who), &["without-landlock", "spawner", role])
     }
 
+    /// One of a machine whose settings are those in this folder.
+    pub(crate) fn with_settings(who: Who, role: &str, etc: &Path) -> Self {
+        let scene = Self::begin(who, probe_with_settings(who, etc), &["spawner", role], &[]);
+        if who == Who::Root {
+            map_all(scene.first.id());
+        }
+        scene.born()
+    }
+
+    /// One whose worker has another host id than all others, where it has one of its own.
+    pub(crate) fn of_another(who: Who, role: &str) -> Self {
+        Self::begin_as(who, probe(who), OWN_UID + 1, &["spawner", role], &[]).born()
+    }
+
     /// One that is not this process's child.
     pub(crate) fn below_a_daemon(who: Who, role: &str) -> Self {
         let mut scene = Self::start(who, probe(who), &["daemon", "spawner", role]);
@@ -212,11 +233,21 @@ impl Scene {
     }
 
     fn begin(who: Who, probe: (Command, Option<Copied>), args: &[&str], more: &[&str]) -> Self {
+        Self::begin_as(who, probe, OWN_UID, args, more)
+    }
+
+    fn begin_as(
+        who: Who,
+        probe: (Command, Option<Copied>),
+        uid: u32,
+        args: &[&str],
+        more: &[&str],
+    ) -> Self {
         let (link, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                 .unwrap();
         let (control, far) = UnixStream::pair().unwrap();
-        let uid = if who == Who::Root { OWN_UID.to_string() } else { "-".to_owned() };
+        let uid = if who == Who::Root { uid.to_string() } else { "-".to_owned() };
         let (mut command, copied) = probe;
         command.args(args).arg(uid).args(more).env_clear().stdin(theirs).stdout(OwnedFd::from(far));
         let first = command.spawn().unwrap();
@@ -297,6 +328,11 @@ impl Scene {
         }
     }
 
+    /// Whether the spawner finds in its keyring what the worker planted.
+    pub(crate) fn finds_planted_key(&mut self) -> String {
+        self.verdict("keys")
+    }
+
     /// The spawner's verdict on the worker, which claims namespaces or only a filter.
     pub(crate) fn verdict(&mut self, claim: &str) -> String {
         writeln!(self.control.get_mut(), "{claim}").unwrap();
@@ -318,6 +354,11 @@ impl Scene {
     pub(crate) fn kill_daemon(&mut self) {
         self.first.kill().unwrap();
         self.first.wait().unwrap();
+    }
+
+    /// Whether the worker has ended and left no word.
+    pub(crate) fn is_over(&self) -> bool {
+        recv(self.link.as_raw_fd(), &mut [0; 64], MsgFlags::MSG_PEEK) == Ok(0)
     }
 
     /// Whether nobody holds the other end of the link any more.

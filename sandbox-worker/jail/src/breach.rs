@@ -63,6 +63,29 @@ mod open {
         &["seccomp"],
         // What is left where neither may hide another wall.
         &["seccomp-and-landlock", "seccomp", "landlock"],
+        // What the battery itself does is seen where nothing holds it.
+        &[
+            "everything",
+            "descriptors",
+            "rlimits",
+            "session",
+            "keyring",
+            "user-ns",
+            "uts-ns-name",
+            "mount-ns",
+            "pid-ns",
+            "net-ns",
+            "ipc-ns",
+            "uts-ns",
+            "cgroup-ns",
+            "root",
+            "caps",
+            "no-new-privs",
+            "non-dumpable",
+            "parent-death",
+            "landlock",
+            "seccomp",
+        ],
     ];
 
     pub(super) struct Opened {

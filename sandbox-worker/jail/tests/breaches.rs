@@ -25,6 +25,9 @@ const NOTHING: &str = "nothing";
 /// Leaves out everything that could stand in front of namespaces, root and capabilities.
 const WALLS_ALONE: &str = "seccomp-and-landlock";
 
+/// Leaves out all that can be left out.
+const EVERYTHING: &str = "everything";
+
 /// Who notices a wall that was left out.
 enum Noticed {
     /// The battery, by this attack; the level that is left is said.
@@ -55,6 +58,7 @@ const NOTICED: &[(&str, Noticed)] = &[
     ("landlock", Inside("landlock-root", "Namespaces")),
     ("seccomp", Inside("open-passwd", "None")),
     (WALLS_ALONE, Inside("landlock-root", "None")),
+    (EVERYTHING, Inside("root-programs", "None")),
 ];
 
 /// The level that a worker reports, and the names of the attacks that got through.
@@ -238,5 +242,126 @@ fn escape_065_without_the_filter_what_was_born_to_outlive_the_stub_ends_with_it(
         ours.set_nonblocking(false).unwrap();
         ours.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
         assert_eq!(ours.read(&mut [0]).unwrap(), 0, "{who:?}");
+    });
+}
+
+/// The niceness of every process below this one.
+fn niceness(first: u32) -> Vec<i32> {
+    let stat = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    let parent_and_nice = |pid: &str| {
+        let stat = stat(pid)?;
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some((fields.get(1)?.parse::<u32>().ok()?, fields.get(16)?.parse::<i32>().ok()?))
+    };
+    let mut found = Vec::new();
+    let mut parents = vec![first];
+    while let Some(parent) = parents.pop() {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some((of, nice)) = parent_and_nice(&name).filter(|(of, _)| *of == parent) {
+                parents.push(name.parse().unwrap());
+                found.push(nice);
+                assert_eq!(of, parent);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn attack_001_without_the_filter_a_stub_reaches_nobody_through_its_group() {
+    each(|who| {
+        let mut scene = Scene::lacking(who, "stub", "seccomp");
+        let (_, _, _) = report(&mut scene);
+        let of_all = niceness(scene.supervisor());
+        assert!(of_all.iter().all(|nice| *nice == 0) && of_all.len() >= 2, "{of_all:?}");
+        assert_eq!(scene.attempt("renice-group"), "ok", "{who:?}: itself it may");
+        // Only one of them is polite now.
+        let of_all = niceness(scene.supervisor());
+        assert_eq!(of_all.iter().filter(|nice| **nice == 19).count(), 1, "{who:?}: {of_all:?}");
+        assert_eq!(scene.attempt("kill-parent"), "ok", "{who:?}: 0 is its own group");
+        assert!(scene.verdict("namespaces").starts_with("refused seccomp"), "{who:?}: it lives");
+    });
+}
+
+#[test]
+fn attack_002_without_the_filter_no_key_is_read_and_none_is_planted() {
+    each(|who| {
+        let mut scene = Scene::lacking(who, "stub", "seccomp");
+        report(&mut scene);
+        assert_eq!(scene.attempt("key"), "ENOKEY", "{who:?}: the spawner's key");
+        assert_eq!(scene.attempt("plant-key"), "ok", "{who:?}: in its own keyring it may");
+        assert_eq!(scene.finds_planted_key(), "ENOKEY", "{who:?}: the spawner finds it");
+    });
+}
+
+/// Names of the host that no attack may change: a battery that runs where nothing holds it.
+fn surroundings() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["/", "/etc", "/dev", "/home", "/root", "/run", "/var", "/usr", "/mnt"] {
+        // A user may not look into some of them.
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        found.extend(entries.map(|entry| entry.path().display().to_string()));
+    }
+    for kind in ["shm", "sem", "msg"] {
+        found.push(std::fs::read_to_string(format!("/proc/sysvipc/{kind}")).unwrap());
+    }
+    found.push(nix::unistd::gethostname().unwrap().display().to_string());
+    found.push(std::fs::read_to_string("/proc/self/mounts").unwrap());
+    found.sort();
+    found
+}
+
+#[test]
+fn attack_004_a_battery_that_nothing_holds_changes_nothing() {
+    each(|who| {
+        let tried = || {
+            let before = surroundings();
+            let mut scene = Scene::lacking(who, "stub", EVERYTHING);
+            let (level, names, said) = report(&mut scene);
+            assert_eq!(level, "None", "{said}");
+            assert!(names.len() > 20, "{who:?}: attacks get through: {said}");
+            let after = surroundings();
+            // Neither its spawner nor itself is the worse for it.
+            assert_eq!(scene.attempt("time"), "true", "{who:?}");
+            assert!(scene.verdict("namespaces").starts_with("refused "), "{who:?}");
+            before == after
+        };
+        // Others live here, too, and change something now and then.
+        assert!((0..5).any(|_| tried()), "{who:?}: something is changed each time");
+    });
+}
+
+/// Layers whose lack is seen from outside, by the first fact that shows it.
+const SEEN: &[(&str, &[&str])] = &[
+    ("rlimits", &["rlimits"]),
+    ("session", &["session"]),
+    // Root's bounding set would have been emptied in it.
+    ("user-ns", &["caps", "user-ns"]),
+    ("mount-ns", &["mount-ns"]),
+    ("pid-ns", &["pid-ns"]),
+    ("net-ns", &["net-ns"]),
+    ("ipc-ns", &["ipc-ns"]),
+    ("uts-ns", &["uts-ns"]),
+    ("cgroup-ns", &["cgroup-ns"]),
+    ("root", &["root"]),
+    ("caps", &["caps"]),
+    // Nobody installs a filter without no-new-privs: to leave that out changes nothing.
+    ("seccomp", &["seccomp"]),
+];
+
+#[test]
+fn attack_007_each_fact_that_is_falsified_is_seen_from_outside() {
+    each(|who| {
+        for (layer, facts) in SEEN {
+            let mut scene = Scene::lacking(who, "stub", layer);
+            report(&mut scene);
+            let verdict = scene.verdict("namespaces");
+            let refused = verdict.strip_prefix("refused ").and_then(|said| said.split(':').next());
+            assert!(
+                refused.is_some_and(|fact| facts.contains(&fact)),
+                "{who:?} {layer}: {verdict}"
+            );
+        }
     });
 }

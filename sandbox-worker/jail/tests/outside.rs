@@ -56,7 +56,7 @@ fn a_process_of_nobody_and_of_no_jail_is_refused() {
 }
 
 #[test]
-fn a_wrong_verifier_sees_less_and_so_refuses() {
+fn attack_007_a_wrong_verifier_sees_less_and_so_refuses() {
     if !nix::unistd::geteuid().is_root() {
         scene::skip::skipped("it needs root");
         return;

@@ -95,7 +95,7 @@ fn a_fetch_worker_may_also_seal_a_memfd() {
 }
 
 #[test]
-fn the_net_role_makes_tcp_and_udp_sockets_and_hands_streams_over_and_no_more() {
+fn attack_022_the_net_role_makes_tcp_and_udp_sockets_and_hands_streams_over_and_no_more() {
     each(|who| {
         let mut scene = Scene::confined(who, "net");
         for name in ["inet", "inet6-udp"] {
@@ -120,7 +120,7 @@ fn namespaces_session_and_keyring_hold_without_a_filter() {
 }
 
 #[test]
-fn a_worker_that_did_not_start_clean_is_refused() {
+fn attack_003_a_worker_that_did_not_start_clean_is_refused() {
     each(|who| {
         for (role, text) in [("thread", "more than one thread"), ("descriptor", "0 to 3")] {
             let mut scene = Scene::new(who, role);
@@ -173,7 +173,7 @@ fn no_worker_is_ever_born_as_the_kernels_root() {
 }
 
 #[test]
-fn a_fault_an_abort_and_a_foreign_call_end_the_worker() {
+fn attack_025_a_fault_an_abort_and_a_foreign_call_end_the_worker() {
     use nix::sys::signal::Signal::{SIGABRT, SIGSEGV, SIGSYS};
     each(|who| {
         for (name, signals) in [

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn each_range_is_refused_at_both_of_its_edges_and_not_beyond() {
+    fn attack_018_each_range_is_refused_at_both_of_its_edges_and_not_beyond() {
         let rows = [
             ("10.0.0.0", "10.255.255.255", "9.255.255.255", "11.0.0.0"),
             ("100.64.0.0", "100.127.255.255", "100.63.255.255", "100.128.0.0"),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_an_ipv4_address_or_means_no_host_is_refused() {
+    fn attack_018_what_hides_an_ipv4_address_or_means_no_host_is_refused() {
         for text in [
             "::1",
             "::ffff:127.0.0.1",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn one_refused_address_refuses_all() {
+    fn attack_018_one_refused_address_refuses_all() {
         let port = |text: &str| SocketAddr::new(text.parse().unwrap(), 443);
         // Documentation addresses are not this host's; private so that they pass.
         assert!(judge(&[port("203.0.113.5"), port("127.0.0.1")], true).is_ok());
