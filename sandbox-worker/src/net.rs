@@ -11,6 +11,10 @@ mod limits;
 mod relay;
 mod resolve;
 #[cfg(test)]
+#[allow(unreachable_pub, reason = "it is a module of a library, too")]
+#[path = "../../tests/src/skip.rs"]
+mod skip;
+#[cfg(test)]
 mod tests;
 
 use crate::port::{Event, Port, PortError};

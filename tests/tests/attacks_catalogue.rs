@@ -2,8 +2,11 @@
 //! changes between two looks, and wishes. By the findings of the security review (`attack_…`) and
 //! the rows of the escape matrix (`escape_…`).
 //!
-//! Of the review, what is said of native stubs (005 and 006 in part), of adoption by a new daemon
-//! (028 in part, 029) and of pins that outlive the daemon (020 in part) belongs to later issues.
+//! What the review asks beyond that waits for the issue that builds it:
+//! * 005 and 006: a native stub is executed under a filter that stands already (native stubs);
+//! * 006: a worker from the pool is checked from outside once more (the pool of sandboxes);
+//! * 020: pins outlive the daemon, and a digest is revoked (durable pins);
+//! * 028 and 029: a sandbox that a new daemon adopts, and a frame that kills it (adoption).
 
 use peers::catalogue::{Behaviour, Response};
 use serde_json::{Value, json};

@@ -192,6 +192,59 @@ async fn code_from_an_address_is_held_to_its_bound_and_origin() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn escape_055_what_came_by_tls_leads_to_nothing_plainer_and_to_no_other_origin() {
+    let targets = [
+        "http://secure.example/x",
+        "http://secure.example:443/x",
+        "https://other.example/x",
+        "https://secure.example:8443/x",
+        "//other.example/x",
+        "https://secure.example@other.example/x",
+        "ws://secure.example/x",
+        "data:text/javascript,1",
+        "gopher://secure.example/x",
+        "file:///etc/passwd",
+    ];
+    for target in targets {
+        for of_code in [false, true] {
+            let world = World::secure(move |host, path| match (host, path, of_code) {
+                ("secure.example:443", AT, true) => ok(r#"{"sourcePackageURL":"/code.js"}"#),
+                ("secure.example:443", AT, false) | ("secure.example:443", "/code.js", true) => {
+                    Reply::redirect(target)
+                }
+                other => panic!("{other:?}"),
+            });
+            let mut job = job("https://secure.example/.well-known");
+            job.ca_pem = include_str!("tests/ca.pem").into();
+            // Listed by the operator, and plainer all the same.
+            job.sources = vec!["http://secure.example".into(), "http://secure.example:443".into()];
+            let (said, code) = world.run(job).await;
+            assert_eq!(failed(&said), FetchError::Redirect, "{target}: {said:?}");
+            assert!(code.is_none());
+        }
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn attack_019_the_origin_of_what_was_fetched_is_that_of_the_last_hop_of_each() {
+    let world = World::web(|host, path| match (host, path) {
+        ("example.com:80", AT) => Reply::redirect("http://cdn.example/d"),
+        ("cdn.example:80", "/d") => ok(r#"{"sourcePackageURL":"http://code.example/c"}"#),
+        ("code.example:80", "/c") => Reply::redirect("http://example.com/last"),
+        ("example.com:80", "/last") => ok("hello()"),
+        other => panic!("{other:?}"),
+    });
+    let mut job = job(WEB);
+    job.sources = vec!["http://cdn.example".into(), "http://code.example".into()];
+    let (said, code) = world.run(job).await;
+    let [CtlUp::Fetched { origin, .. }, CtlUp::Source { origin: of_code, .. }] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!((origin.as_str(), of_code.as_str()), ("http://cdn.example", "http://example.com"));
+    assert_eq!(code.unwrap(), b"hello()");
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn tls_ends_here_and_only_a_trusted_name_passes() {
     let run = async |base: &str, ca_pem: &str| {
         let world = World::secure(|_, _| ok(INLINE));

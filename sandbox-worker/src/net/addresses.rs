@@ -215,6 +215,41 @@ mod tests {
         assert!(judge(&[port("8.8.8.8"), port("0.0.0.0")], true).is_err());
     }
 
+    /// Set where this test runs a second time, in a network of its own.
+    const ALONE: &str = "RUNTIMED_TEST_ALONE";
+
+    #[test]
+    fn attack_018_a_public_address_of_this_host_is_its_own() {
+        let own = ["8.8.8.8", "2606:4700::1111"];
+        if std::env::var_os(ALONE).is_some() {
+            for text in own {
+                let port = SocketAddr::new(text.parse().unwrap(), 443);
+                assert_eq!(class(port.ip()), Class::Public);
+                assert_eq!(judge(&[port], false), Err(format!("{text} is this host's own")));
+                assert_eq!(judge(&[port], true), Ok(()), "the operator named it");
+            }
+            return;
+        }
+        let test = "net::addresses::tests::attack_018_a_public_address_of_this_host_is_its_own";
+        let script = format!(
+            "ip link set lo up && ip address add {}/32 dev lo && ip address add {}/128 dev lo \
+             && exec \"$0\" --exact {test}",
+            own[0], own[1]
+        );
+        let run = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--net", "sh", "-c", &script])
+            .arg(std::env::current_exe().unwrap())
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        let error = String::from_utf8_lossy(&run.stderr).into_owned();
+        if error.contains("ip: not found") {
+            return crate::net::skip::skipped("there is no program that gives a network addresses");
+        }
+        assert!(run.status.success() && said.contains("1 passed"), "{said}{error}");
+    }
+
     #[test]
     fn this_host_is_recognised_by_its_route() {
         assert!(is_own(Ipv4Addr::LOCALHOST.into()));
