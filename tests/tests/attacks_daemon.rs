@@ -144,10 +144,13 @@ fn hello_by(daemon: &Daemon, before: &[&str]) -> Option<String> {
 #[test]
 fn attack_030_a_peer_that_lives_in_a_user_namespace_is_let_in_by_neither_socket() {
     let daemon = Daemon::start("");
-    let output = from_a_namespace(&daemon);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains("sandbox"), "{said}");
+    // It is told why each time, whoever of the two is faster.
+    for _ in 0..10 {
+        let output = from_a_namespace(&daemon);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{said}");
+        assert!(said.contains("sandbox"), "{said}");
+    }
     assert!(daemon.log().contains("an operator was refused"), "{}", daemon.log());
     if let Some(said) = hello_by(&daemon, &["unshare", "--user", "--map-current-user"]) {
         assert!(said.contains("403") && !said.contains("welcome"), "{said}");

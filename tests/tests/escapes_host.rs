@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, config, descriptor};
 use system_tests::chaos::ledger::Ledger;
-use system_tests::chaos::process::{Victim, state};
+use system_tests::chaos::process::Victim;
 use system_tests::chaos::worker::Programs;
 use system_tests::evil::{EVIL, PUPPET, Scene};
 use system_tests::facts::{settled, wait_events};

@@ -7,6 +7,7 @@ mod outbox;
 
 use super::hub::{Hub, Shared, WeakHub};
 use super::peer::Peer;
+use super::sockets;
 use crate::limits::{APP_READ_BYTES, HELLO_WITHIN, LAST_WORDS_WITHIN};
 use edge::{Hello, error_line};
 use interprocess::local_socket::tokio::Stream;
@@ -211,8 +212,7 @@ pub(super) async fn serve(hub: Shared, stream: Stream, peer: Peer) {
     if hub.borrow().gate.admit(peer).is_none() {
         tracing::warn!(uid = peer.uid, pid = peer.pid, "a peer was refused on the bus");
         let line = error_line(403, Reason::Policy.token(), "you may not use this socket");
-        let _closing = tokio::time::timeout(LAST_WORDS_WITHIN, (&stream).write_all(&line)).await;
-        return;
+        return sockets::part(&stream, &line).await;
     }
     let link = {
         let mut hub = hub.borrow_mut();
@@ -227,8 +227,14 @@ pub(super) async fn serve(hub: Shared, stream: Stream, peer: Peer) {
         () = write(weak.clone(), link, &stream) => {}
         () = closed(weak.clone(), link) => {}
     }
-    if let Some(hub) = weak.upgrade() {
-        hub.borrow_mut().app_gone(link);
+    let dismissed = weak.upgrade().is_some_and(|hub| {
+        let mut hub = hub.borrow_mut();
+        let closing = hub.apps.get(&link).is_some_and(|app| app.stage == Stage::Closing);
+        hub.app_gone(link);
+        closing
+    });
+    if dismissed {
+        sockets::part(&stream, b"").await;
     }
 }
 

@@ -2,9 +2,8 @@
 
 use super::hub::{Hub, Shared, WeakHub};
 use super::peer::{Peer, Right};
-use crate::limits::{
-    HELLO_WITHIN, LAST_WORDS_WITHIN, OPERATOR_QUEUE_BYTES_MAX, OPERATOR_TAKES_WITHIN,
-};
+use super::sockets;
+use crate::limits::{HELLO_WITHIN, OPERATOR_QUEUE_BYTES_MAX, OPERATOR_TAKES_WITHIN};
 use interprocess::local_socket::tokio::Stream;
 use protocol::control::{CONTROL_VERSION, Command, Denial, Reply, Request};
 use protocol::limits::CONTROL_BYTES_MAX;
@@ -94,15 +93,13 @@ pub(super) async fn serve(hub: Shared, stream: Stream, peer: Peer) {
         Err(reply) => {
             tracing::warn!(uid = peer.uid, pid = peer.pid, ?reply, "an operator was refused");
             let bytes = reply.encode().unwrap_or_default();
-            let mut stream = &stream;
-            let _late = tokio::time::timeout(LAST_WORDS_WITHIN, stream.write_all(&bytes)).await;
-            return;
+            return sockets::part(&stream, &bytes).await;
         }
     };
     let Some(token) = weak.upgrade().map(|hub| hub.borrow_mut().ask_core(command)) else { return };
     tokio::select! {
         () = write(&weak, token, &stream) => {}
-        () = until_closed(&stream) => {}
+        () = sockets::until_closed(&stream) => {}
     }
     if let Some(hub) = weak.upgrade() {
         hub.borrow_mut().operator_gone(token);
@@ -183,12 +180,6 @@ async fn write(weak: &WeakHub, token: Token, mut stream: &Stream) {
             None => work.notified().await,
         }
     }
-}
-
-/// Ends when the operator closes; whatever it still says is thrown away.
-async fn until_closed(mut stream: &Stream) {
-    let mut waste = [0_u8; 256];
-    while matches!(stream.read(&mut waste).await, Ok(read) if read > 0) {}
 }
 
 #[cfg(test)]

@@ -9,19 +9,22 @@ use super::apps;
 use super::control;
 use super::hub::WeakHub;
 use super::peer::Peer;
-use crate::limits::{APPS_MAX, OPERATORS_MAX};
+use crate::limits::{APPS_MAX, LAST_WORDS_WITHIN, OPERATORS_MAX};
 use crate::paths::Paths;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::traits::tokio::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, PeerCreds, ToFsName as _};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::cell::Cell;
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Both sockets of a daemon. Their names go when they are dropped.
 #[derive(Debug)]
@@ -72,6 +75,26 @@ pub(super) fn peer_of(stream: &Stream) -> Peer {
     let uid = creds.as_ref().and_then(PeerCreds::euid).unwrap_or(u32::MAX);
     let pid = creds.as_ref().and_then(PeerCreds::pid).unwrap_or(0);
     Peer { uid, pid }
+}
+
+/// Says a last word and lets the peer go. Were the connection closed while there is something of the
+/// peer's that was not read, it would find that its own word failed instead of reading ours.
+pub(super) async fn part(mut stream: &Stream, word: &[u8]) {
+    let both = async {
+        let said = stream.write_all(word).await;
+        let Stream::UdSocket(socket) = stream;
+        // A peer that has gone already needs neither.
+        if said.is_ok() && shutdown(socket.inner().as_raw_fd(), Shutdown::Write).is_ok() {
+            until_closed(stream).await;
+        }
+    };
+    let _late = tokio::time::timeout(LAST_WORDS_WITHIN, both).await;
+}
+
+/// Ends when the peer closes; whatever it still says is thrown away.
+pub(super) async fn until_closed(mut stream: &Stream) {
+    let mut waste = [0_u8; 4_096];
+    while matches!(stream.read(&mut waste).await, Ok(read) if read > 0) {}
 }
 
 /// Counts a connection while it lives.
