@@ -8,167 +8,28 @@ mod connect;
 pub(crate) mod kept;
 pub(crate) mod rates;
 mod refusal;
+mod route;
 pub(crate) mod sandbox;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub(crate) use crate::events::{Happened, bounded};
 pub(crate) use connect::Way;
 pub(crate) use refusal::Refusal;
+pub(crate) use route::{Bridge, StubRoute};
+pub(crate) use words::{UaInput, UaOut};
 
 use crate::effect::{Attach, Effect};
 use crate::events::Events;
-use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle, Time, Token};
+use crate::input::{CodeHandle, Digest, LinkId, SandboxId, StreamHandle, Time, Token};
 use crate::settings::Settings;
 use crate::supervise::{INCOMPATIBLE, QUOTA};
-use component::{AfterStop, Component, State};
+use component::Component;
 use protocol::address::{Address, RouteKey};
-use protocol::ctl::{ConfinedReport, ConnectError, CtlDown, CtlUp, Role};
-use protocol::reason::Reason;
+use protocol::ctl::{CtlDown, CtlUp, Role};
 use sandbox::{Owner, Sandbox};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Where a route key leads now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum StubRoute {
-    /// To this link.
-    Ready {
-        /// Of the worker.
-        link: LinkId,
-        /// Of the component.
-        url: Address,
-    },
-    /// To a stub that is being started: park.
-    Deploying,
-    /// Nowhere, and why.
-    Refused(Refusal),
-    /// Nowhere yet: a message would start a deploy.
-    Absent,
-}
-
-/// A worker that speaks for remote addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Bridge {
-    /// What it serves.
-    pub(crate) key: RouteKey,
-    /// Address of the component.
-    pub(crate) url: Address,
-    /// Address of its sandbox.
-    pub(crate) sandbox: Address,
-}
-
-/// What the other half is to do.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum UaOut {
-    /// Hand it to the shell.
-    Effect(Effect),
-    /// The route leads to this link: release what is parked, in order.
-    Active {
-        /// Which route.
-        key: RouteKey,
-        /// To where.
-        link: LinkId,
-        /// Of the component.
-        url: Address,
-    },
-    /// The deploy failed: answer what is parked.
-    Failed {
-        /// Which route.
-        key: RouteKey,
-        /// With this.
-        refusal: Refusal,
-    },
-    /// The link is gone. What it took and did not answer is answered 503 `stub-died`; what it never
-    /// took waits if it will come `again`, else it is answered with `refusal`.
-    Down {
-        /// Which route.
-        key: RouteKey,
-        /// Whose.
-        link: LinkId,
-        /// Whether the stub is started again.
-        again: bool,
-        /// Why.
-        refusal: Refusal,
-    },
-    /// The stub says that it is connected, and was not before.
-    Live {
-        /// Which route.
-        key: RouteKey,
-    },
-    /// Give a copy of this update to the subscribers of `resource`.
-    Publish {
-        /// The resource.
-        resource: Address,
-        /// The publisher.
-        from: Address,
-        /// JSON text.
-        body: String,
-    },
-}
-
-/// What the shell says of sandboxes (see [`crate::Input`]).
-#[derive(Debug)]
-pub(crate) enum UaInput {
-    Spawned {
-        sandbox: SandboxId,
-        link: LinkId,
-        pid: i32,
-        namespaces: bool,
-    },
-    SpawnFailed {
-        sandbox: SandboxId,
-        text: String,
-    },
-    Confined {
-        sandbox: SandboxId,
-        report: ConfinedReport,
-    },
-    Verified {
-        sandbox: SandboxId,
-        outcome: Result<Vec<String>, String>,
-    },
-    Limited {
-        sandbox: SandboxId,
-        outcome: Result<Vec<String>, String>,
-    },
-    Ready {
-        sandbox: SandboxId,
-    },
-    Ctl {
-        sandbox: SandboxId,
-        up: CtlUp,
-        stream: Option<StreamHandle>,
-        code: Option<(CodeHandle, Digest)>,
-    },
-    Opened {
-        sandbox: SandboxId,
-        req: u32,
-        outcome: Result<StreamHandle, (ConnectError, String)>,
-    },
-    Violation {
-        sandbox: SandboxId,
-        text: String,
-    },
-    Incompatible {
-        sandbox: SandboxId,
-        text: String,
-    },
-    /// It took nothing for too long (the bus says so).
-    Exceeded {
-        sandbox: SandboxId,
-        text: String,
-    },
-    Heartbeat {
-        sandbox: SandboxId,
-        answered: bool,
-    },
-    Exited {
-        sandbox: SandboxId,
-        exit: Exit,
-    },
-    Tick,
-    Stop,
-}
 
 /// Components, their sandboxes, and what they are doing.
 #[derive(Debug)]
@@ -222,81 +83,6 @@ impl Ua {
             soonest: None,
             moved: false,
         }
-    }
-
-    /// Where the key leads now; changes nothing.
-    pub(crate) fn route(&self, now: Time, key: &RouteKey) -> StubRoute {
-        if self.stopping {
-            return StubRoute::Refused(Refusal::new(Reason::Stopping, "the runtime is stopping"));
-        }
-        let Some(component) = self.components.get(key) else {
-            return if key.domain() == "localhost" {
-                let text = "no stub serves the domain localhost";
-                StubRoute::Refused(Refusal::new(Reason::NoRoute, text))
-            } else {
-                StubRoute::Absent
-            };
-        };
-        match component.state {
-            State::Active => match component.stub.and_then(|id| self.sandboxes.get(&id)?.link) {
-                Some(link) => StubRoute::Ready { link, url: component.url.clone() },
-                None => StubRoute::Deploying,
-            },
-            State::Deploying | State::Backoff => StubRoute::Deploying,
-            State::Stopping if component.starts_after_stop() => StubRoute::Deploying,
-            // Stopped for being idle: a message wakes it.
-            State::Stopping if component.after_stop == AfterStop::Sleep => StubRoute::Absent,
-            State::Dormant => StubRoute::Absent,
-            State::Failed if component.retry_at.is_none_or(|at| at <= now) => StubRoute::Absent,
-            State::Quarantined | State::Failed | State::Stopping => {
-                StubRoute::Refused(component.refusal(now))
-            }
-        }
-    }
-
-    /// As [`Ua::route`], but starts what is absent.
-    pub(crate) fn stub_for(
-        &mut self,
-        now: Time,
-        key: &RouteKey,
-        cause: &str,
-        out: &mut Vec<UaOut>,
-    ) -> StubRoute {
-        self.moved = true;
-        match self.route(now, key) {
-            StubRoute::Absent => match self.start(now, key, cause, out) {
-                Ok(()) => StubRoute::Deploying,
-                Err(refusal) => StubRoute::Refused(refusal),
-            },
-            other => other,
-        }
-    }
-
-    /// What a worker's link may speak for.
-    pub(crate) fn bridge_of(&self, link: LinkId) -> Option<&Bridge> {
-        let sandbox = self.sandboxes.get(self.links.get(&link)?)?;
-        sandbox.bridge.as_ref()
-    }
-
-    /// A message passed: the component is not idle.
-    pub(crate) fn used(&mut self, at: Time, key: &RouteKey) {
-        if let Some(component) = self.components.get_mut(key) {
-            component.last_used = component.last_used.max(at);
-        }
-    }
-
-    /// Somebody is subscribed through the stub, or no longer.
-    pub(crate) fn hold(&mut self, key: RouteKey, held: bool) {
-        if held {
-            self.held.insert(key);
-        } else {
-            self.held.remove(&key);
-        }
-    }
-
-    /// Whether somebody is subscribed through it.
-    pub(crate) fn is_held(&self, key: &RouteKey) -> bool {
-        self.held.contains(key)
     }
 
     /// What the shell says.
