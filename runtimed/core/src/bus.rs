@@ -14,6 +14,7 @@ pub(crate) mod egress;
 pub(crate) mod ends;
 pub(crate) mod names;
 pub(crate) mod nodes;
+pub(crate) mod own;
 pub(crate) mod park;
 pub(crate) mod pending;
 mod publish;
@@ -127,6 +128,7 @@ pub(crate) struct Bus {
     pub(crate) slow: SlowWorkers,
     pub(crate) changes: Changes,
     pub(crate) nodes: nodes::Nodes,
+    pub(crate) own: own::Own,
     pub(crate) counters: Counters,
     pub(crate) watchers: Watchers,
     /// Links of workers by their sandbox.
@@ -147,9 +149,7 @@ impl Bus {
     pub(crate) fn new(settings: &crate::settings::Settings) -> Self {
         let mut names = Names::default();
         names.register(&settings.runtime_url, Peer::Core);
-        // The runtime itself speaks as this to message nodes.
-        names.register(&format!("{}/subscriptions", settings.runtime_url), Peer::Core);
-        Self {
+        let mut bus = Self {
             now: Time(0),
             out: Vec::new(),
             runtime: Arc::from(settings.runtime_url.as_str()),
@@ -161,6 +161,7 @@ impl Bus {
             slow: SlowWorkers::default(),
             changes: Changes::default(),
             nodes: nodes::Nodes::default(),
+            own: own::Own::default(),
             counters: Counters::default(),
             watchers: Watchers::default(),
             sandboxes: BTreeMap::new(),
@@ -170,7 +171,9 @@ impl Bus {
             default_deadline_ms: settings.default_deadline_ms,
             egress_bytes: 0,
             serial: 0,
-        }
+        };
+        bus.name_parts();
+        bus
     }
 
     /// Bounds for what comes from now on; what waits already keeps its own.

@@ -25,13 +25,24 @@ pub struct Core {
     pub(crate) ua_out: Vec<UaOut>,
     /// What is wrong with the store.
     store_trouble: Option<String>,
+    /// Answers to the questions of tests.
+    #[cfg(test)]
+    pub(crate) heard: Vec<(u32, crate::bus::own::Outcome)>,
 }
 
 impl Core {
     /// A core that knows nobody yet.
     pub fn new(settings: Settings) -> Self {
         let (bus, ua) = (Bus::new(&settings), Ua::new(&settings));
-        Self { settings, bus, ua, ua_out: Vec::new(), store_trouble: None }
+        Self {
+            settings,
+            bus,
+            ua,
+            ua_out: Vec::new(),
+            store_trouble: None,
+            #[cfg(test)]
+            heard: Vec::new(),
+        }
     }
 
     /// Takes one input and says what the shell is to do, in order.
@@ -46,9 +57,7 @@ impl Core {
         self.bus.now = self.bus.now.max(now);
         std::mem::swap(&mut self.bus.out, out);
         self.take(input);
-        self.pump();
-        self.tell_nodes();
-        self.pump();
+        self.settle_all();
         self.ua.keep_marked(self.bus.now, &mut self.bus.out);
         self.ua.reckon();
         self.keep_subscriptions();
@@ -73,7 +82,7 @@ impl Core {
     /// runtime itself asks message nodes, now and again as long as they do not agree.
     pub fn waiting(&self) -> (usize, usize) {
         let own = self.bus.park.iter().filter(|parked| parked.origin == Peer::Core).count();
-        let asked = self.bus.pending.len().saturating_sub(self.bus.nodes.flights());
+        let asked = self.bus.pending.len().saturating_sub(self.bus.own.open());
         (asked, self.bus.park.frames().saturating_sub(own))
     }
 
@@ -216,8 +225,21 @@ impl Core {
         }
     }
 
+    /// Carries out what follows from an input, until nothing follows any more. A part whose
+    /// question was refused waits before it asks again, so that this ends.
+    fn settle_all(&mut self) {
+        loop {
+            self.pump();
+            self.hear_answers();
+            if !self.has_news_for_nodes() && self.ua_out.is_empty() {
+                return;
+            }
+            self.tell_nodes();
+        }
+    }
+
     /// Carries out what the RuntimeUA said, in order, until it says nothing more.
-    fn pump(&mut self) {
+    pub(crate) fn pump(&mut self) {
         while !self.ua_out.is_empty() {
             for out in std::mem::take(&mut self.ua_out) {
                 match out {
@@ -227,6 +249,7 @@ impl Core {
                     UaOut::Down { key, link, again, refusal } => {
                         self.stub_down(&key, link, again, &refusal);
                     }
+                    UaOut::Ask(asking) => self.ask(*asking),
                     UaOut::Live { key } => self.node_is_back(&key),
                     UaOut::Publish { resource, from, body } => {
                         self.publish(resource.as_str(), from.as_str(), &body);

@@ -43,6 +43,10 @@ pub const SUBSCRIPTIONS_PER_UID: u32 = 65_536;
 /// Milliseconds until a message node that did not agree is asked again: the first time, the second
 /// …; then the last.
 pub const NODE_RETRY_MS: &[u64] = &[1_000, 5_000, 30_000, 60_000, 300_000];
+/// Questions of the runtime's own that wait for an answer; more are refused at once.
+pub const OWN_REQUESTS_MAX: usize = 2_048;
+/// Bytes of an answer to one.
+pub const OWN_ANSWER_BYTES: usize = 65_536;
 /// Milliseconds over which the nodes are told what was kept, when the runtime starts.
 pub const RESTORE_JITTER_MS: u64 = 2_000;
 /// Subscribers of one resource.

@@ -1,6 +1,7 @@
 //! What the runtime says itself: refusals, expiries, and the answers of its built-ins.
 
 use super::egress::{BY_RUNTIME, Claim, Waiting};
+use super::own::Outcome;
 use super::pending::PendingRef;
 use super::{LinkKind, Peer};
 use crate::core::Core;
@@ -138,8 +139,13 @@ impl Core {
                 self.end_operator(token, reply);
             }
             Peer::Core => match answer.said {
-                Said::No(refusal) => self.node_answered(answer.id, Some(refusal)),
-                Said::Yes(_) => self.node_answered(answer.id, None),
+                Said::No(refusal) => {
+                    self.own_ended(answer.id, Outcome::Refused(refusal.clone()));
+                }
+                Said::Yes(body) => {
+                    let body = body.as_bytes().to_vec();
+                    self.own_ended(answer.id, Outcome::Said { code: 200, body });
+                }
             },
         }
     }

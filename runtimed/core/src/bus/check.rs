@@ -18,6 +18,7 @@ impl Bus {
         self.names.check()?;
         self.park.check()?;
         self.check_links()?;
+        self.check_own()?;
         self.check_pending()
     }
 

@@ -7,9 +7,8 @@
 //! that what is told keeps its order. A node that does not agree is asked again, later and later;
 //! one whose stub or connection comes back is told everything again.
 
-use super::Peer;
 use super::answer::Said;
-use super::carrier::Carrier;
+use super::own::{Asking, Part, Purpose};
 use super::pending::PendingRef;
 use super::subscribe::DONE;
 use crate::core::Core;
@@ -17,15 +16,11 @@ use crate::input::Time;
 use crate::limits::{NODE_RETRY_MS, RESOURCES_PER_SUBSCRIBE, RESTORE_JITTER_MS};
 use crate::ua::Refusal;
 use protocol::address::RouteKey;
-use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// The first code that is no success.
-const REFUSED: u16 = 300;
 
 /// Why a node is told of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +48,6 @@ impl Row {
 /// The message on its way.
 #[derive(Debug)]
 struct Flight {
-    id: String,
     join: bool,
     resources: Vec<Arc<str>>,
 }
@@ -131,11 +125,6 @@ impl Nodes {
         idle.filter_map(|node| node.retry_at).min()
     }
 
-    /// Requests of the runtime's own that are on their way.
-    pub(crate) fn flights(&self) -> usize {
-        self.by_domain.values().filter(|node| node.flight.is_some()).count()
-    }
-
     /// Whether the node of the domain knows of it.
     pub(crate) fn is_told(&self, domain: &str, resource: &str) -> bool {
         let row = self.by_domain.get(domain).and_then(|node| node.rows.get(resource));
@@ -158,14 +147,6 @@ impl Nodes {
             node.retry_at = None;
         }
         self.due.insert(domain.to_owned());
-    }
-
-    /// The node of a flight, which is over.
-    fn land(&mut self, id: &str) -> Option<(String, Flight)> {
-        let is_it = |flight: &Flight| flight.id == id;
-        let mut all = self.by_domain.iter_mut();
-        let (domain, node) = all.find(|(_, node)| node.flight.as_ref().is_some_and(is_it))?;
-        Some((domain.clone(), node.flight.take()?))
     }
 
     /// Nothing is on its way for nobody, and what is to be told is what differs.
@@ -244,6 +225,11 @@ impl Core {
         self.hold_stub(domain);
     }
 
+    /// Whether some node may have something to be told now.
+    pub(crate) fn has_news_for_nodes(&self) -> bool {
+        !self.bus.nodes.due.is_empty()
+    }
+
     /// The time for some nodes has come.
     pub(crate) fn nodes_tick(&mut self) {
         let now = self.bus.now;
@@ -265,7 +251,7 @@ impl Core {
     }
 
     fn tell_node(&mut self, domain: &str) {
-        let (now, id) = (self.bus.now, self.bus.next_serial().to_string());
+        let now = self.bus.now;
         let Some(node) = self.bus.nodes.by_domain.get_mut(domain) else { return };
         if node.rows.is_empty() && node.flight.is_none() {
             self.bus.nodes.by_domain.remove(domain);
@@ -275,60 +261,45 @@ impl Core {
             return;
         }
         let Some((join, resources)) = node.next() else { return };
-        let frame = telling(&self.bus.runtime, domain, &id, join, &resources);
+        let asking = telling(&self.bus.runtime, domain, join, &resources);
         node.retry_at = None;
-        node.flight = Some(Flight { id, join, resources });
-        if let Ok(frame) = frame {
-            self.bus.counters.accept();
-            self.step(Peer::Core, Carrier::Owned(frame));
-        }
-    }
-
-    /// The response of a node.
-    pub(crate) fn node_said(&mut self, view: &FrameRef<'_>) {
-        // A response without a code is a good one.
-        let code = view.header.code;
-        let refusal = (code >= REFUSED).then(|| {
-            let text = format!("{} answered {code}", view.from());
-            Refusal::new(Reason::NodeRefused, text)
-        });
-        self.node_answered(view.id(), refusal.as_ref());
+        node.flight = Some(Flight { join, resources });
+        self.ask(asking);
     }
 
     /// A node answered, or cannot be asked.
-    pub(crate) fn node_answered(&mut self, id: &str, refused: Option<&Refusal>) {
-        let Some((domain, flight)) = self.bus.nodes.land(id) else { return };
+    pub(crate) fn node_answered(&mut self, domain: &str, refused: Option<&Refusal>) {
         let now = self.bus.now;
-        if let Some(node) = self.bus.nodes.by_domain.get_mut(&domain) {
-            match refused {
-                None => {
-                    node.failures = 0;
-                    for resource in &flight.resources {
-                        let row = node.rows.get(resource).copied().unwrap_or_default();
-                        node.set(resource, Row { told: flight.join, ..row });
-                    }
+        let Some(node) = self.bus.nodes.by_domain.get_mut(domain) else { return };
+        let Some(flight) = node.flight.take() else { return };
+        match refused {
+            None => {
+                node.failures = 0;
+                for resource in &flight.resources {
+                    let row = node.rows.get(resource).copied().unwrap_or_default();
+                    node.set(resource, Row { told: flight.join, ..row });
                 }
-                // A node that cannot be told forgets by itself, with the session.
-                Some(_) if !flight.join => {
-                    for resource in &flight.resources {
-                        let row = node.rows.get(resource).copied().unwrap_or_default();
-                        node.set(resource, Row { told: false, ..row });
-                    }
+            }
+            // A node that cannot be told forgets by itself, with the session.
+            Some(_) if !flight.join => {
+                for resource in &flight.resources {
+                    let row = node.rows.get(resource).copied().unwrap_or_default();
+                    node.set(resource, Row { told: false, ..row });
                 }
-                Some(refusal) => {
-                    let wait = NODE_RETRY_MS.get(node.failures).or(NODE_RETRY_MS.last());
-                    let wait = wait.copied().unwrap_or_default();
-                    let wait = wait.max(refusal.retry_after_ms.unwrap_or(0));
-                    node.failures = node.failures.saturating_add(1);
-                    node.retry_at = Some(Time(now.0.saturating_add(wait)));
-                }
+            }
+            Some(refusal) => {
+                let wait = NODE_RETRY_MS.get(node.failures).or(NODE_RETRY_MS.last());
+                let wait = wait.copied().unwrap_or_default();
+                let wait = wait.max(refusal.retry_after_ms.unwrap_or(0));
+                node.failures = node.failures.saturating_add(1);
+                node.retry_at = Some(Time(now.0.saturating_add(wait)));
             }
         }
         if flight.join {
             self.answer_asks(&flight.resources, refused);
         }
-        self.hold_stub(&domain);
-        self.bus.nodes.due.insert(domain);
+        self.hold_stub(domain);
+        self.bus.nodes.due.insert(domain.to_owned());
     }
 
     /// Answers who waited for these resources.
@@ -361,25 +332,21 @@ fn first_retry() -> u64 {
 }
 
 /// `subscribe` or `unsubscribe` to the subscription manager of a domain, in both spellings.
-fn telling(
-    runtime: &str,
-    domain: &str,
-    id: &str,
-    join: bool,
-    resources: &[Arc<str>],
-) -> Result<Frame, FrameError> {
+fn telling(runtime: &str, domain: &str, join: bool, resources: &[Arc<str>]) -> Asking {
     let (kind, word) = if join {
         (MessageType::Subscribe, "subscribe")
     } else {
         (MessageType::Unsubscribe, "unsubscribe")
     };
-    let from = format!("{runtime}/subscriptions");
-    let to = format!("domain://msg-node.{domain}/sm");
+    let source = format!("{runtime}/subscriptions");
     let list: Vec<&str> = resources.iter().map(AsRef::as_ref).collect();
-    let body = json!({word: list, "resources": list, "source": from}).to_string();
-    FrameBuilder::msg(kind.as_u8(), id, &from, &to)
-        .flag(flags::REPLY | flags::ID_NUM)
-        .ext(ExtTag::Source, from.as_bytes())
-        .body(body.as_bytes())
-        .build()
+    Asking {
+        from: Part::Subscriptions,
+        to: format!("domain://msg-node.{domain}/sm"),
+        kind,
+        body: json!({word: list, "resources": list, "source": source}).to_string(),
+        source: Some(source),
+        within_ms: None,
+        purpose: Purpose::Node(domain.to_owned()),
+    }
 }

@@ -76,7 +76,7 @@ impl Core {
                         let reply = reply_of(&view);
                         self.end_operator(token, reply);
                     }
-                    Peer::Core if !provisional => self.node_said(&view),
+                    Peer::Core if !provisional => self.own_response(&view),
                     _ => {}
                 }
                 return;

@@ -10,6 +10,7 @@ mod idle;
 mod kept;
 mod limits;
 mod operators;
+mod own;
 mod registered;
 mod requests;
 mod routes;

@@ -1,6 +1,7 @@
 //! What the RuntimeUA is told of sandboxes, and what it wants of the bus and the shell.
 
 use super::Refusal;
+use crate::bus::own::Asking;
 use crate::effect::Effect;
 use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle};
 use protocol::address::{Address, RouteKey};
@@ -39,6 +40,9 @@ pub(crate) enum UaOut {
         /// Why.
         refusal: Refusal,
     },
+    /// Ask somebody; what comes of it is told to the part that asks.
+    #[cfg_attr(not(test), expect(dead_code, reason = "P2P and registration ask so"))]
+    Ask(Box<Asking>),
     /// The stub says that it is connected, and was not before.
     Live {
         /// Which route.
