@@ -108,6 +108,15 @@ struct Empty {}
 #[serde(deny_unknown_fields, default)]
 struct RuntimeTable {
     domain: Option<Domain>,
+    addresses: Option<Spanned<Addresses>>,
+}
+
+/// Who allocates addresses of the home domain.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Addresses {
+    Local,
+    Node,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -207,12 +216,19 @@ impl Config {
         })?;
         let without_effect = file.sandbox.without_effect();
         let defaults = Settings::default();
+        let domain = file.runtime.domain.as_ref();
         let mut settings = Settings {
-            domain: file.runtime.domain.map_or(defaults.domain.clone(), |domain| domain.0),
+            domain: domain.map_or(defaults.domain.clone(), |domain| domain.0.clone()),
             ..defaults
         };
         for (section, table) in file.domain {
             settings.domains.insert(section.0, table.check(&place)?);
+        }
+        if let Some(addresses) = &file.runtime.addresses {
+            settings.addresses_from_node = matches!(addresses.get_ref(), Addresses::Node);
+            if settings.addresses_from_node && !settings.has_home_stub() {
+                return Err(place.needs_home_stub(addresses.span().start, &settings.domain));
+            }
         }
         let open_files = bounded(&place, file.sandbox.open_files.as_ref(), (128, 32, 4_096))?;
         let processes = bounded(&place, file.sandbox.pids.as_ref(), (8, 1, 1_024))?;
@@ -337,6 +353,12 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    fn needs_home_stub(self, at: usize, home: &str) -> ConfigError {
+        let text =
+            format!("this needs the home domain's own stub: a catalogue in [domain.\"{home}\"]");
+        self.wrong(at, &text)
+    }
+
     fn wrong(self, at: usize, text: &str) -> ConfigError {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count().saturating_add(1);

@@ -3,6 +3,7 @@
 //! The parts are here and below; what happens to a message is decided in [`step`], what leaves is
 //! written by [`answer`] and [`respond`]. All of it runs inside `Core::handle`.
 
+mod addresses;
 pub(crate) mod answer;
 pub(crate) mod apps;
 mod builtin;

@@ -10,6 +10,7 @@ use crate::bus::counters::Counters;
 use crate::bus::{Bus, LinkKind, Peer};
 use crate::effect::Effect;
 use crate::input::{Input, LinkId, SandboxId, Time};
+use crate::registry::allocation::Allocation;
 use crate::settings::Settings;
 use crate::ua::{Refusal, StubRoute, Ua, UaInput, UaOut};
 use protocol::frame::Frame;
@@ -21,6 +22,7 @@ pub struct Core {
     pub(crate) settings: Settings,
     pub(crate) bus: Bus,
     pub(crate) ua: Ua,
+    pub(crate) allocation: Allocation,
     /// What the RuntimeUA wants of the bus; carried out before an input ends.
     pub(crate) ua_out: Vec<UaOut>,
     /// What is wrong with the store.
@@ -38,6 +40,7 @@ impl Core {
             settings,
             bus,
             ua,
+            allocation: Allocation::default(),
             ua_out: Vec::new(),
             store_trouble: None,
             #[cfg(test)]
@@ -69,7 +72,7 @@ impl Core {
         let nodes = self.bus.nodes.earliest().filter(|_| !self.bus.stopping);
         let (slow, park) = (self.bus.slow.earliest(), self.bus.park.earliest());
         let (pending, changes) = (self.bus.pending.earliest(), self.bus.changes.earliest());
-        let bus = [pending, park, slow, nodes, changes];
+        let bus = [pending, park, slow, nodes, changes, self.allocation.earliest()];
         bus.into_iter().flatten().chain(self.ua.next_deadline()).min()
     }
 
@@ -93,6 +96,7 @@ impl Core {
     pub fn check(&self) -> Result<(), String> {
         self.bus.check()?;
         self.ua.check()?;
+        self.allocation.check()?;
         for (key, count) in self.bus.park.keys() {
             let route = self.ua.route(self.bus.now, key);
             if route != StubRoute::Deploying {
@@ -161,6 +165,7 @@ impl Core {
                 self.keep_used();
                 self.nodes_tick();
                 self.changes_tick();
+                self.allocation_tick();
                 self.sandbox(UaInput::Tick);
             }
             Input::Stop => {
@@ -231,10 +236,12 @@ impl Core {
         loop {
             self.pump();
             self.hear_answers();
-            if !self.has_news_for_nodes() && self.ua_out.is_empty() {
+            let duties = self.has_news_for_nodes() || self.allocation.has_news();
+            if !duties && self.ua_out.is_empty() {
                 return;
             }
             self.tell_nodes();
+            self.ask_for_addresses();
         }
     }
 

@@ -43,6 +43,18 @@ pub const SUBSCRIPTIONS_PER_UID: u32 = 65_536;
 /// Milliseconds until a message node that did not agree is asked again: the first time, the second
 /// …; then the last.
 pub const NODE_RETRY_MS: &[u64] = &[1_000, 5_000, 30_000, 60_000, 300_000];
+/// Addresses that the message node is asked for at a time, unless somebody needs more.
+pub const ALLOCATION_BLOCK: usize = 16;
+/// Addresses of a scheme kept ahead; when there are fewer, the next block is asked for.
+pub const ALLOCATION_LOW: usize = 8;
+/// Addresses that one request may get or give back; an answer of the node holds as many.
+pub const ALLOCATIONS_PER_REQUEST: usize = 60;
+/// Requests of one scheme that wait for addresses.
+pub const ALLOCATION_WAITING: usize = 1_024;
+/// Addresses that the message node has allocated, whoever has them.
+pub const ALLOCATED_MAX: usize = 262_144;
+/// Bytes of the name under which addresses are given again.
+pub const ALLOCATION_NAME_BYTES: usize = 256;
 /// Questions of the runtime's own that wait for an answer; more are refused at once.
 pub const OWN_REQUESTS_MAX: usize = 2_048;
 /// Bytes of an answer to one.

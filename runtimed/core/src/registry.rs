@@ -1,4 +1,9 @@
-//! The registry of stubs: their addresses, and what they say of themselves.
+//! The registry: the addresses of stubs and what they say of themselves; below, the addresses that
+//! are given to others.
+
+pub(crate) mod allocation;
+mod blocks;
+mod reuse;
 
 use crate::grants::Grants;
 use crate::input::{SandboxId, Time};

@@ -17,6 +17,8 @@ pub(crate) enum Builtin {
     Subscriptions,
     /// `<runtime>/registry`: tells who is registered here.
     Registry,
+    /// `<runtime>/address-allocation`: gives addresses of the home domain.
+    Addresses,
     /// One that is known and does nothing yet.
     Unbuilt,
 }
@@ -62,7 +64,7 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("subscriptions", Builtin::Subscriptions),
     (REGISTRY, Builtin::Registry),
     (CHANGES, Builtin::Unbuilt),
-    ("address-allocation", Builtin::Unbuilt),
+    ("address-allocation", Builtin::Addresses),
     ("object-allocation", Builtin::Unbuilt),
     ("discovery", Builtin::Unbuilt),
     ("policy", Builtin::Unbuilt),
@@ -220,7 +222,9 @@ pub(crate) fn explain(mut resolver: Resolver<'_>, now: Time, text: &str) -> Reso
         Target::Local(Peer::Operator(_)) => ("refuse", Some(Reason::UnknownAddress)),
         Target::Local(_)
         | Target::Publication
-        | Target::Builtin(Builtin::Ua | Builtin::Subscriptions | Builtin::Registry)
+        | Target::Builtin(
+            Builtin::Ua | Builtin::Subscriptions | Builtin::Registry | Builtin::Addresses,
+        )
         | Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
         Target::Builtin(Builtin::Unbuilt) => ("refuse", Some(Reason::NotImplemented)),
         Target::Refuse(refusal) | Target::Stub(_, StubRoute::Refused(refusal)) => {

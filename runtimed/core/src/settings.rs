@@ -29,6 +29,8 @@ pub struct Settings {
     pub runtime_url: String,
     /// Home domain.
     pub domain: String,
+    /// Whether addresses are allocated by the home domain's message node; else they are made here.
+    pub addresses_from_node: bool,
     /// Version of the program.
     pub version: String,
     /// Pid of the daemon.
@@ -82,7 +84,7 @@ impl Settings {
 
 impl Settings {
     /// Whether the operator configured a stub for the home domain: its catalogue is named.
-    pub(crate) fn has_home_stub(&self) -> bool {
+    pub fn has_home_stub(&self) -> bool {
         let named = self.domains.get(&self.domain).is_some_and(|d| d.catalogue.is_some());
         named && self.domain != "localhost"
     }
@@ -93,6 +95,7 @@ impl Default for Settings {
         Self {
             runtime_url: "hyperty-runtime://localhost/runtime".to_owned(),
             domain: "localhost".to_owned(),
+            addresses_from_node: false,
             version: String::new(),
             pid: 0,
             epoch_ms: 0,

@@ -20,6 +20,8 @@
     reason = "a test; a panic is how it fails"
 )]
 
+#[path = "simulation/addresses.rs"]
+mod addresses;
 #[path = "simulation/apps.rs"]
 mod apps;
 #[path = "simulation/random.rs"]

@@ -47,6 +47,9 @@ fn every_key_of_the_contract_is_taken() {
         r#"
         [runtime]
         domain = "home.example"
+        addresses = "node"
+        [domain."home.example"]
+        catalogue = "https://home.example/.well-known"
         [domain."example.com"]
         catalogue = "http://127.0.0.1:8080/.well-known/"
         private = true
@@ -84,6 +87,7 @@ fn every_key_of_the_contract_is_taken() {
     .unwrap();
     let settings = &config.settings;
     assert_eq!(settings.domain, "home.example");
+    assert!(settings.addresses_from_node);
     let domain = &settings.domains["example.com"];
     assert_eq!(domain.catalogue.as_deref(), Some("http://127.0.0.1:8080/.well-known"));
     assert!(domain.private && domain.pin);
@@ -106,6 +110,8 @@ fn every_error_has_its_line_and_column() {
         ("[runtme]\n", 1, 2, "unknown field `runtme`"),
         ("[runtime]\ndomain = \"Home.Example\"", 2, 10, "no domain"),
         ("[runtime]\ndomain = 5", 2, 10, "invalid type"),
+        ("[runtime]\naddresses = \"far\"", 2, 13, "unknown variant"),
+        ("[runtime]\naddresses = \"node\"", 2, 13, "the home domain's own stub"),
         ("[sandbox]\nmemory = \"64MB\"", 2, 10, "no size"),
         ("[sandbox]\nminimum = \"strong\"", 2, 11, "no level"),
         ("[sandbox]\nopen_files = 5", 2, 14, "from 32"),

@@ -60,7 +60,10 @@ impl Core {
                 );
                 return Err(Refusal::new(Reason::NotClaimable, text));
             }
-            if !self.bus.names.is_free_for(address.as_str(), joining.uid) {
+            let text = address.as_str();
+            if !self.bus.names.is_free_for(text, joining.uid)
+                || self.is_allocated_to_others(text, joining.uid)
+            {
                 let text = format!("{shown} belongs to somebody else");
                 return Err(Refusal::new(Reason::AddressTaken, text));
             }
@@ -106,6 +109,7 @@ impl Core {
     fn reserve_as(&mut self, address: &str, uid: u32, seq: u64) {
         if let Some(oldest) = self.bus.names.reserve(address, uid, seq) {
             self.persist(Change::Delete(RecordKey::new(Table::Claim, &*oldest)));
+            self.address_gone(&oldest);
         }
     }
 

@@ -1,7 +1,8 @@
-//! What the runtime answers itself: `<runtime>/ua`, `<runtime>/subscriptions` and
-//! `<runtime>/registry`.
+//! What the runtime answers itself: `<runtime>/ua`, `<runtime>/subscriptions`,
+//! `<runtime>/registry` and `<runtime>/address-allocation`.
 
 use super::Peer;
+use super::addresses::Wish;
 use super::answer::{Answer, Said};
 use super::carrier::Carrier;
 use super::pending::Waits;
@@ -24,6 +25,8 @@ enum Outcome {
     Deploying(RouteKey),
     /// Answered when the message nodes have agreed.
     Subscribing(Subscribing),
+    /// Answered when there are enough addresses.
+    Wishing(Wish),
 }
 
 impl Core {
@@ -48,6 +51,13 @@ impl Core {
                 (Builtin::Registry, Some(MessageType::Unsubscribe)) => {
                     self.registry_unsubscribe(facts, &view).map(|()| Outcome::Yes(DONE.to_owned()))
                 }
+                (Builtin::Addresses, Some(MessageType::Create)) => {
+                    self.wish_for_addresses(facts.by, &view).map(Outcome::Wishing)
+                }
+                (Builtin::Addresses, Some(MessageType::Delete)) => {
+                    let done = self.give_up_addresses(facts.by, &view);
+                    done.map(|()| Outcome::Yes(DONE.to_owned()))
+                }
                 _ => Err(Refusal::new(Reason::NotImplemented, "this built-in does not do that")),
             }
         };
@@ -69,6 +79,10 @@ impl Core {
             Outcome::Yes(body) => self.say(facts.by, &Answer::to(view, Said::Yes(&body))),
             Outcome::Deploying(key) => {
                 let _at = self.await_response(view, facts, Waits::Deploy(key));
+            }
+            Outcome::Wishing(wish) => {
+                let at = self.await_response(view, facts, Waits::Nodes);
+                self.need_addresses(wish.told_to(at));
             }
             Outcome::Subscribing(done) if done.left.is_empty() => {
                 self.say(facts.by, &Answer::to(view, Said::Yes(DONE)));

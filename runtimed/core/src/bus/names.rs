@@ -41,7 +41,7 @@ struct Reservation {
 }
 
 /// `text` itself, then each address above it, down to `scheme://host`.
-fn upwards(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn upwards(text: &str) -> impl Iterator<Item = &str> {
     let authority = text.find("://").map_or(0, |at| at.saturating_add(3));
     std::iter::successors(Some(text), move |current| {
         let cut = current.rfind('/')?;
@@ -49,7 +49,11 @@ fn upwards(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn first_below<'a, V>(map: &'a BTreeMap<Arc<str>, V>, text: &str) -> Option<(&'a Arc<str>, &'a V)> {
+/// The first key below `text`, by whole segments.
+pub(crate) fn first_below<'a, V>(
+    map: &'a BTreeMap<Arc<str>, V>,
+    text: &str,
+) -> Option<(&'a Arc<str>, &'a V)> {
     let mut prefix = String::with_capacity(text.len().saturating_add(1));
     prefix.push_str(text);
     prefix.push('/');
@@ -199,6 +203,19 @@ impl Names {
             && first_below(&self.owned, text).is_none()
             && upwards(text).all(|above| self.reserved.get(above).is_none_or(|r| r.uid == uid))
             && !self.is_foreign_below(text, uid)
+    }
+
+    /// Whether nobody owns or has reserved it, anything above it or anything below it.
+    pub(crate) fn is_free(&self, text: &str) -> bool {
+        self.owner_at_or_above(text).is_none()
+            && first_below(&self.owned, text).is_none()
+            && !self.is_reserved(text)
+            && first_below(&self.reserved, text).is_none()
+    }
+
+    /// Whether exactly this address is reserved for a user.
+    pub(crate) fn has_reserved(&self, text: &str, uid: u32) -> bool {
+        self.reserved.get(text).is_some_and(|reservation| reservation.uid == uid)
     }
 
     fn is_foreign_below(&self, text: &str, uid: u32) -> bool {

@@ -50,6 +50,10 @@ impl Part {
 pub(crate) enum Purpose {
     /// The message node of this domain is told of resources (`bus/nodes.rs`).
     Node(String),
+    /// The home domain's is to allocate addresses of this scheme (`registry/allocation.rs`).
+    Block(String),
+    /// And to take some back.
+    GiveBack,
     /// A test wants to know.
     #[cfg(test)]
     Test(u32),
@@ -199,6 +203,8 @@ impl Core {
                 Purpose::Node(domain) => {
                     self.node_answered(&domain, outcome.agreed().err().as_ref());
                 }
+                Purpose::Block(scheme) => self.block_answered(&scheme, outcome),
+                Purpose::GiveBack => self.give_back_answered(outcome),
                 #[cfg(test)]
                 Purpose::Test(number) => self.heard.push((number, outcome)),
             }

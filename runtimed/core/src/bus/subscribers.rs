@@ -143,16 +143,8 @@ impl Subscriptions {
     /// An address was claimed: what is kept for it and below it goes to `link`. The resources that
     /// nobody is subscribed to any more, because another user had them.
     pub(crate) fn rejoin(&mut self, address: &str, link: LinkId, uid: u32) -> Vec<Arc<str>> {
-        let from = (Bound::Included(address), Bound::Unbounded);
-        let below = self.kept.range::<str, _>(from).take_while(|(key, _)| key.starts_with(address));
-        let below = below.filter(|(subscriber, _)| is_within(subscriber, address));
-        let rows: Vec<(Arc<str>, Arc<str>)> = below
-            .flat_map(|(subscriber, resources)| {
-                resources.iter().map(|resource| (Arc::clone(resource), Arc::clone(subscriber)))
-            })
-            .collect();
         let mut abandoned = Vec::new();
-        for (resource, subscriber) in rows {
+        for (resource, subscriber) in self.kept_within(address) {
             let row = self.by_resource.get_mut(&resource).and_then(|set| set.get_mut(&subscriber));
             match row {
                 Some(row) if row.account == Account::User(uid) => row.link = Some(link),
@@ -165,6 +157,17 @@ impl Subscriptions {
             }
         }
         abandoned
+    }
+
+    /// Resource and subscriber of what is kept for an address and below it.
+    pub(crate) fn kept_within(&self, address: &str) -> Vec<(Arc<str>, Arc<str>)> {
+        let from = (Bound::Included(address), Bound::Unbounded);
+        let below = self.kept.range::<str, _>(from).take_while(|(key, _)| key.starts_with(address));
+        let below = below.filter(|(subscriber, _)| is_within(subscriber, address));
+        let rows = below.flat_map(|(subscriber, resources)| {
+            resources.iter().map(|resource| (Arc::clone(resource), Arc::clone(subscriber)))
+        });
+        rows.collect()
     }
 
     /// Whether anybody is subscribed to it.

@@ -14,24 +14,26 @@ impl Core {
     pub(super) fn restore(&mut self, rows: Vec<Record>) {
         let (mut claims, mut subscriptions) = (Vec::<ClaimRow>::new(), Vec::new());
         let (mut stubs, mut sandboxes) = (Vec::new(), Vec::new());
+        let (mut blocks, mut reuse) = (Vec::new(), Vec::new());
         for row in rows {
             match row {
                 Record::Claim(row) => claims.push(row),
                 Record::Subscription(row) => subscriptions.push(row),
                 Record::Stub(row) => stubs.push(row),
                 Record::Sandbox(row) => sandboxes.push(row),
+                Record::Block(row) => blocks.push(row),
+                Record::Reuse(row) => reuse.push(row),
                 // The shell's own, or of parts that do not read them yet.
                 Record::Runtime(_)
                 | Record::Hyperty(_)
-                | Record::Reuse(_)
                 | Record::Object(_)
                 | Record::Lease(_)
-                | Record::Block(_)
                 | Record::Outbox(_)
                 | Record::Dead(_)
                 | Record::Code(_) => {}
             }
         }
+        self.restore_addresses(&blocks, &reuse);
         // The oldest first: it is the first to go if there are too many.
         claims.sort_by_key(|row| row.seq);
         for row in &claims {

@@ -2,6 +2,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::as_conversions, reason = "tests")]
 
 mod addresses;
+mod allocation;
 mod bench;
 mod bridges;
 mod faults;

@@ -52,9 +52,13 @@ impl World {
     pub(crate) fn app_joins(&mut self) {
         let link = self.next_link();
         let count = 1 + self.random.below(2);
-        let addresses =
+        let mut addresses: Vec<String> =
             (0..count).map(|_| format!("hyperty://{HOME}/{}", self.random.pick(CLAIMS))).collect();
         let uid = 1_000 + u32::try_from(self.random.below(2)).unwrap();
+        let own = self.promised_to(uid);
+        if !own.is_empty() && self.random.chance(30) {
+            addresses.push(self.random.pick(&own).clone());
+        }
         self.apps.insert(link, App { uid, ..App::default() });
         self.queues.insert(link, std::collections::VecDeque::new());
         self.input(Input::AppJoined { link, name: format!("app{}", link.0), uid, addresses });

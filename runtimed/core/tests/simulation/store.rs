@@ -94,6 +94,15 @@ impl World {
                 assert_eq!(row.uid, app.uid, "{address}");
             }
         }
+        for (url, uid) in &self.promised {
+            let row = self.store.rows.get(&RecordKey::new(Table::Claim, url));
+            let Some(Record::Claim(row)) = row else { panic!("{url} is not kept") };
+            assert_eq!(row.uid, *uid, "{url}");
+            let row = self.store.rows.get(&RecordKey::new(Table::Block, url));
+            if let Some(Record::Block(row)) = row {
+                assert_eq!(row.holder, Some(format!("uid/{uid}")), "{url}");
+            }
+        }
         let lives = self.processes.iter().filter(|(_, process)| process.link.is_some());
         for (id, process) in lives {
             let row = self.store.rows.get(&RecordKey::new(Table::Sandbox, id.0.to_string()));

@@ -30,6 +30,7 @@ impl World {
             30..33 => self.app_subscribes(),
             33..35 => self.app_publishes(),
             35..38 => self.someone_answers_for_another(),
+            38..42 => self.app_needs_addresses(),
             _ => self.app_asks(),
         }
     }
@@ -120,7 +121,7 @@ impl World {
         }
     }
 
-    fn expect(&mut self, link: LinkId, id: &str, within: u64, to: &str) {
+    pub(crate) fn expect(&mut self, link: LinkId, id: &str, within: u64, to: &str) {
         self.totals.requests += 1;
         let deadline = self.now + within + 10;
         if let Some(app) = self.apps.get_mut(&link) {
@@ -140,7 +141,7 @@ impl World {
         }
     }
 
-    fn own_address(&mut self, link: LinkId) -> Option<String> {
+    pub(crate) fn own_address(&mut self, link: LinkId) -> Option<String> {
         let app = self.apps.get(&link)?;
         let mut own = app.addresses.clone();
         own.push(app.address.clone());

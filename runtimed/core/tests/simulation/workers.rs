@@ -1,5 +1,6 @@
 //! Model workers: they are born, confine themselves, fetch, run, speak, stall and die.
 
+use crate::addresses::allocation;
 use crate::apps::CLAIMS;
 use crate::traffic::answer;
 use crate::world::{Event, HOME, RUNTIME, World};
@@ -293,7 +294,8 @@ impl World {
                 self.later(ms, Event::Speaks(link, late));
             }
             _ => {
-                let frame = answer(view, view.to(), 200);
+                let allocated = allocation(view, self.random.below(64));
+                let frame = allocated.unwrap_or_else(|| answer(view, view.to(), 200));
                 self.soon(Event::Speaks(link, frame));
             }
         }

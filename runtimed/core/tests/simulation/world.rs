@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) operators: BTreeMap<Token, u32>,
     /// Last number heard by a receiver from one address to another.
     order: BTreeMap<(LinkId, String, String), u64>,
+    /// Addresses that somebody was told are theirs, by user.
+    pub(crate) promised: BTreeMap<String, u32>,
     pub(crate) totals: Totals,
     pub(crate) stopping: bool,
     stopped: bool,
@@ -117,6 +119,7 @@ pub(crate) fn settings(seed: u64) -> Settings {
             ..DomainSettings::default()
         };
         settings.domains.insert(HOME.to_owned(), with);
+        settings.addresses_from_node = seed.is_multiple_of(4);
     }
     settings
 }
@@ -137,6 +140,7 @@ impl World {
             codes: BTreeSet::new(),
             operators: BTreeMap::new(),
             order: BTreeMap::new(),
+            promised: BTreeMap::new(),
             totals: Totals::default(),
             stopping: false,
             stopped: false,
@@ -179,9 +183,10 @@ impl World {
         self.until(BUSY_MS);
         self.stopping_traffic();
         self.until(BUSY_MS + QUIET_MS);
+        self.wait_for_own();
         self.check_quiet();
         self.input(Input::Stop);
-        self.until(BUSY_MS + QUIET_MS + 10_000);
+        self.until(self.now + 10_000);
         self.check_end();
         self.totals
     }
@@ -361,6 +366,7 @@ impl World {
         }
         if self.apps.contains_key(&link) {
             self.check_response(link, &view);
+            self.heard_addresses(link, &view);
         }
         if quiet && !self.apps.get(&link).is_some_and(|app| app.slow) {
             self.soon(Event::Drain(link));
@@ -388,6 +394,14 @@ impl World {
         let pair = (to, view.from().to_owned(), view.to().to_owned());
         let last = self.order.insert(pair, number).unwrap_or_default();
         assert!(last < number, "{number} after {last} from {}", view.from());
+    }
+
+    /// The runtime itself asks nodes now and again; one of its questions may be on its way.
+    fn wait_for_own(&mut self) {
+        let limit = self.now + 15_000;
+        while self.core.counters().queued > 0 && self.now < limit {
+            self.until(self.now + 10);
+        }
     }
 
     fn check_quiet(&self) {
