@@ -5,8 +5,9 @@
 //! In half of the runs the daemon is killed and goes on with what was committed; and in some a crash
 //! is tried after every commit.
 //!
-//! `SIM_SEEDS` says how many seeds are run, `SIM_CRASHES` how many crashes are tried, `SIM_SEED` runs
-//! one; a failing seed prints the line that repeats it.
+//! `SIM_SEEDS` says how many seeds are run, `SIM_CRASHES` how many crashes are tried, `SIM_STORM` how
+//! many faults a storm has (the whole one 100,000), `SIM_SEED` runs one; a failing seed prints the line
+//! that repeats it.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -28,6 +29,8 @@ mod apps;
 mod random;
 #[path = "simulation/store.rs"]
 mod store;
+#[path = "simulation/storm.rs"]
+mod storm;
 #[path = "simulation/traffic.rs"]
 mod traffic;
 #[path = "simulation/workers.rs"]
@@ -42,6 +45,8 @@ use world::World;
 const SEEDS: u64 = 100;
 /// Crashes tried when nobody says how many.
 const CRASHES: u64 = 3_000;
+/// Faults of a storm when nobody says how many.
+const STORM: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
@@ -130,4 +135,17 @@ fn fault_022_store_no_crash_after_any_commit_loses_what_was_promised() {
         seeds += 1;
     }
     eprintln!("simulation: {} crashes tried in {seeds} runs from {base}", sum.crashes);
+}
+
+#[test]
+fn a_storm_of_faults_loses_no_message_and_leaves_nothing() {
+    let seed = number("SIM_SEED").unwrap_or_else(fresh_base);
+    let faults = number("SIM_STORM").unwrap_or(STORM);
+    eprintln!("simulation: SIM_SEED={seed} SIM_STORM={faults}");
+    let begun = std::time::Instant::now();
+    let (lasted, told) = World::storming(seed, faults).weather();
+    eprintln!(
+        "simulation: {faults} faults in {lasted} ms, which took {:?}: {told}",
+        begun.elapsed()
+    );
 }

@@ -40,13 +40,13 @@ impl World {
         (!apps.is_empty()).then(|| *self.random.pick(&apps))
     }
 
-    fn someone_leaves(&mut self) {
+    pub(crate) fn someone_leaves(&mut self) {
         if let Some(link) = self.some_app() {
             self.app_leaves(link);
         }
     }
 
-    fn someone_is_slow(&mut self) {
+    pub(crate) fn someone_is_slow(&mut self) {
         let Some(link) = self.some_app() else { return };
         if let Some(app) = self.apps.get_mut(&link) {
             app.slow = !app.slow;
@@ -96,7 +96,7 @@ impl World {
     }
 
     /// An application sends a message, mostly a request.
-    fn request(&mut self, link: LinkId, to: &str) {
+    pub(crate) fn request(&mut self, link: LinkId, to: &str) {
         let number = self.next_serial();
         let id = number.to_string();
         let timeout = self.random.chance(30).then(|| 200 + self.random.below(4_000));
@@ -181,7 +181,9 @@ impl World {
 
     /// Something that somebody may publish on, here or elsewhere.
     pub(crate) fn resource(&mut self) -> String {
-        match self.random.below(6) {
+        // What lives elsewhere would bring stubs that the storm does not know.
+        let most = if self.storm.is_some() { 4 } else { 6 };
+        match self.random.below(most) {
             0 | 1 => format!("{RUNTIME}/status"),
             2 => format!("hyperty://{HOME}/{}/status", self.random.pick(CLAIMS)),
             3 => format!("comm://{HOME}/elsewhere/changes"),
@@ -200,7 +202,7 @@ impl World {
     }
 
     /// To the status of the runtime, and so of every stub, or to anything else; or no longer.
-    fn app_subscribes(&mut self) {
+    pub(crate) fn app_subscribes(&mut self) {
         let Some(link) = self.some_app() else { return };
         let Some(from) = self.own_address(link) else { return };
         let (id, to) = (self.next_serial().to_string(), format!("{RUNTIME}/subscriptions"));

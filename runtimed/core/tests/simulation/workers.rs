@@ -109,12 +109,20 @@ impl World {
             sandbox: format!("{RUNTIME}/sandbox/{}", sandbox.0),
         };
         assert!(self.processes.insert(sandbox, process).is_none(), "{sandbox:?} is used twice");
-        let says = if self.random.chance(3) { Says::SpawnFailed } else { Says::Spawned };
+        let says = if self.mishap(3) { Says::SpawnFailed } else { Says::Spawned };
         self.will_say(sandbox, says);
+    }
+
+    /// Whether something goes wrong by itself; a storm says itself what does.
+    fn mishap(&mut self, percent: u64) -> bool {
+        self.storm.is_none() && self.random.chance(percent)
     }
 
     /// Says it soon, or dies or stalls instead.
     fn will_say(&mut self, sandbox: SandboxId, says: Says) {
+        if self.storm.is_some() {
+            return self.soon(Event::Up(sandbox, says));
+        }
         match self.random.below(60) {
             0 => self.soon(Event::Dies(sandbox, Exit::Signal(11))),
             1 if !matches!(says, Says::Spawned | Says::SpawnFailed | Says::Verified) => {
@@ -148,14 +156,14 @@ impl World {
                 self.input(Input::SpawnFailed { sandbox, text: "no room".to_owned() });
             }
             Says::Verified => {
-                let wrong = self.random.chance(2);
+                let wrong = self.mishap(2);
                 let outcome = if wrong { Err("seccomp is off".to_owned()) } else { Ok(Vec::new()) };
                 self.input(Input::Verified { sandbox, outcome });
             }
             Says::Heartbeat => self.input(Input::Heartbeat { sandbox, answered: !mute }),
             Says::Opened(req) => {
                 let stream = self.stream();
-                let missing = self.random.chance(20);
+                let missing = self.mishap(20);
                 let outcome = if missing {
                     Err((ConnectError::NotFound, "no such file".to_owned()))
                 } else {
@@ -165,10 +173,10 @@ impl World {
             }
             _ if mute => {}
             Says::Confined => {
-                let level = if self.random.chance(2) { Level::Filtered } else { Level::Full };
+                let level = if self.mishap(2) { Level::Filtered } else { Level::Full };
                 let (layers, missing) = (Vec::new(), Vec::new());
                 // Now and then one whose proof is none.
-                let probes = if self.random.chance(2) { 3 } else { 100 };
+                let probes = if self.mishap(2) { 3 } else { 100 };
                 let proof = ProofReport { probes, denied: probes, ..ProofReport::default() };
                 let report = ConfinedReport { level, layers, missing, proof };
                 self.input(Input::Confined { sandbox, report });
@@ -226,7 +234,7 @@ impl World {
                 if let Some(url) = process.key.as_ref().and_then(|key| self.store.url(key)) {
                     assert_eq!(url, assign.component, "it is its own for ever");
                 }
-                let says = if self.random.chance(5) {
+                let says = if self.mishap(5) {
                     let (stage, text) = ("load".to_owned(), "SyntaxError".to_owned());
                     CtlUp::DeployFailed { stage, text }
                 } else {
@@ -236,7 +244,7 @@ impl World {
             }
             CtlDown::Remove { .. } => self.will_say(sandbox, Says::Ctl(CtlUp::Removed)),
             CtlDown::Fetch(job) => {
-                let bad = job.base.contains("bad.example") || self.random.chance(5);
+                let bad = job.base.contains("bad.example") || self.mishap(5);
                 let origin = "http://a.example".to_owned();
                 let up = if bad {
                     let errors = [
@@ -260,7 +268,7 @@ impl World {
             }
             CtlDown::FetchSource => self.will_say(sandbox, Says::Source),
             CtlDown::NetConnect { req, .. } => {
-                let bad = self.random.chance(20);
+                let bad = self.mishap(20);
                 let error = bad.then(|| (ConnectError::Unreachable, "refused".to_owned()));
                 self.will_say(sandbox, Says::Ctl(CtlUp::NetResult { req, error }));
             }

@@ -3,6 +3,7 @@
 use crate::apps::App;
 use crate::random::Random;
 use crate::store::Store;
+use crate::storm::Storm;
 use crate::workers::Process;
 use protocol::control::Reply;
 use protocol::frame::{Frame, FrameRef, flags};
@@ -91,6 +92,8 @@ pub(crate) struct World {
     pub(crate) totals: Totals,
     pub(crate) stopping: bool,
     stopped: bool,
+    /// A storm, while there is one.
+    pub(crate) storm: Option<Storm>,
     /// Whether `totals.digest` is made: it takes longer than all the rest.
     pub(crate) digesting: bool,
     effects: Vec<Effect>,
@@ -144,6 +147,7 @@ impl World {
             totals: Totals::default(),
             stopping: false,
             stopped: false,
+            storm: None,
             digesting: false,
             effects: Vec::new(),
         }
@@ -191,7 +195,7 @@ impl World {
         self.totals
     }
 
-    fn stopping_traffic(&mut self) {
+    pub(crate) fn stopping_traffic(&mut self) {
         self.stopping = true;
         for app in self.apps.values_mut() {
             app.slow = false;
@@ -203,7 +207,7 @@ impl World {
     }
 
     /// Lets things happen until `end`.
-    fn until(&mut self, end: u64) {
+    pub(crate) fn until(&mut self, end: u64) {
         loop {
             let event = self.events.first_key_value().map(|(key, _)| key.0);
             let tick = self.core.next_deadline().map(|at| at.0.max(self.now));
@@ -223,6 +227,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
+            Event::Traffic if self.storm.is_some() => self.storms(),
             Event::Traffic => self.traffic(),
             Event::Drain(link) => self.drain(link),
             Event::Up(sandbox, says) => self.says(sandbox, says),
@@ -397,14 +402,14 @@ impl World {
     }
 
     /// The runtime itself asks nodes now and again; one of its questions may be on its way.
-    fn wait_for_own(&mut self) {
+    pub(crate) fn wait_for_own(&mut self) {
         let limit = self.now + 15_000;
         while self.core.counters().queued > 0 && self.now < limit {
             self.until(self.now + 10);
         }
     }
 
-    fn check_quiet(&self) {
+    pub(crate) fn check_quiet(&self) {
         assert_eq!(self.core.waiting(), (0, 0), "something still waits");
         for app in self.apps.values() {
             app.check_answered();
@@ -415,7 +420,7 @@ impl World {
         assert!(open.is_none(), "operator {open:?} has no reply");
     }
 
-    fn check_end(&self) {
+    pub(crate) fn check_end(&self) {
         assert!(self.stopped, "it did not stop: {:?}", self.processes);
         assert!(self.processes.is_empty());
         let counters = self.core.counters();
