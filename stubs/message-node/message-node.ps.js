@@ -27,6 +27,7 @@ const BACKOFF_FIRST_MS = 250;
 const BACKOFF_LAST_MS = 30000;
 
 const OPEN = 1;
+const AWAY = 'the message node cannot be reached';
 
 class MessageNodeStub {
   constructor(url, bus, configuration) {
@@ -43,6 +44,7 @@ class MessageNodeStub {
     this._queue = [];
     this._queued = 0;
     this._backoff = BACKOFF_FIRST_MS;
+    this._away = false;              // the last attempt to reach the node failed
     this._timer = null;
     this._flush = null;
 
@@ -93,6 +95,10 @@ class MessageNodeStub {
     }
     if (!this._wanted) {
       this._refuse(message, 503, 'the stub was told to disconnect');
+      return;
+    }
+    if (this._away) {
+      this._refuse(message, 503, AWAY);
       return;
     }
     const text = JSON.stringify(message);
@@ -227,6 +233,7 @@ class MessageNodeStub {
       }
       clearTimeout(this._timer);
       this._state = 'live';
+      this._away = false;
       this._backoff = BACKOFF_FIRST_MS;
       this._publish('live');
       this._flushQueue();
@@ -280,10 +287,16 @@ class MessageNodeStub {
     this._send({ id: this._request.id, type, from, to: SESSION });
   }
 
-  // The connection is of no use any more: say so once, and try again later.
+  // The connection is of no use any more: say so once, and try again later. Who lost a connection
+  // may have it back at once, and what comes meanwhile waits; who could not get one has none to wait
+  // for.
   _lost(status, desc) {
+    this._away = this._state !== 'live';
     this._drop();
     this._publish(status, desc);
+    if (this._away) {
+      this._refuseQueue(AWAY);
+    }
     if (!this._wanted) {
       this._state = 'idle';
       return;

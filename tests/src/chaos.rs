@@ -3,5 +3,6 @@
 
 pub mod disk;
 pub mod ledger;
+pub mod network;
 pub mod process;
 pub mod worker;

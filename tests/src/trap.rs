@@ -1,4 +1,4 @@
-//! A port that nobody may ever connect to, and what would show that somebody did.
+//! A port at which nobody is served, and what shows that somebody came.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -11,7 +11,12 @@ pub struct Trap {
 impl Trap {
     /// On a free port of 127.0.0.1.
     pub fn set() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        Self::at(0)
+    }
+
+    /// On this port of 127.0.0.1.
+    pub fn at(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         listener.set_nonblocking(true).expect("a listener that does not block");
         Self { listener }
     }

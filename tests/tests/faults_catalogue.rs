@@ -76,7 +76,7 @@ fn fault_034_a_catalogue_that_drips_is_given_up_and_its_connection_closed() {
     is(&asked(&mut alice), 503, "catalogue-slow");
     let took = begun.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&took), "{took:?}");
-    before.and_the_net_role().wait_restored(&daemon);
+    before.and_the_net_role(&daemon).wait_restored(&daemon);
     settled(&daemon);
 }
 

@@ -146,7 +146,7 @@ fn fault_057_an_operator_who_goes_in_the_middle_stops_no_deploy_and_leaves_nothi
         daemon.ctl(&["undeploy", NAME]).status.success().then_some(())
     });
     wait_for("it is gone", || daemon.row(NAME).is_none().then_some(()));
-    before.and_the_net_role().wait_restored(&daemon);
+    before.and_the_net_role(&daemon).wait_restored(&daemon);
     settled(&daemon);
 }
 

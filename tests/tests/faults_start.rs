@@ -132,7 +132,7 @@ fn fault_002_a_stub_killed_after_hello_and_before_code_is_replaced_and_then_the_
     assert!(!is_owned(&daemon, daemon.row(NAME).unwrap()["url"].as_str().unwrap()));
     drop(alice);
     // The net role was started for the catalogue.
-    before.and_the_net_role().wait_restored(&daemon);
+    before.and_the_net_role(&daemon).wait_restored(&daemon);
     settled(&daemon);
 }
 

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, HOARDING_STUB, config};
+use system_tests::chaos::ledger::rooms;
 use system_tests::chaos::process::Victim;
 use system_tests::chaos::worker::Programs;
 use system_tests::facts::exit_reason;
@@ -49,26 +50,6 @@ fn settled(daemon: &Daemon) -> (Vec<String>, Option<String>) {
 fn pid_of(daemon: &Daemon) -> i32 {
     let row = daemon.wait_state("example.com", "active");
     i32::try_from(row["pid"].as_i64().expect("a pid")).unwrap()
-}
-
-/// The cgroups of the sandboxes of this daemon that exist now.
-fn rooms(daemon: &Daemon) -> Vec<PathBuf> {
-    let prefix = format!("runtimed-{}-", daemon.pid());
-    let mut found = Vec::new();
-    let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                found.push(entry.path());
-            } else {
-                folders.push(entry.path());
-            }
-        }
-    }
-    found
 }
 
 /// The directory of the stub's memory cgroup, or `None` and a word why the test cannot run.
@@ -197,17 +178,6 @@ fn fault_010_a_worker_that_takes_memory_without_end_is_ended_as_oom_and_started_
     daemon.assert_conserved();
 }
 
-/// The spawner of this daemon.
-fn spawner(daemon: &Daemon) -> Victim {
-    wait_for("there is a spawner", || {
-        let is_spawner = |pid: &i32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|word| word == b"spawner")
-        };
-        Victim::new(daemon, daemon.descendants().into_iter().find(is_spawner)?)
-    })
-}
-
 #[test]
 fn a_spawner_that_dies_again_and_again_is_started_later_each_time_and_workers_wait_for_it() {
     let (_folder, daemon) = daemon(ECHO_STUB, "");
@@ -215,7 +185,7 @@ fn a_spawner_that_dies_again_and_again_is_started_later_each_time_and_workers_wa
     let mut took = Vec::new();
     for _ in 0..3 {
         let stub = Victim::of(&daemon, "example.com");
-        let victim = spawner(&daemon);
+        let victim = Victim::role(&daemon, "spawner");
         assert!(victim.kill());
         let begun = Instant::now();
         assert!(daemon.ctl(&["restart", "example.com"]).status.success());

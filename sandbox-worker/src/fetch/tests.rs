@@ -260,3 +260,38 @@ async fn tls_ends_here_and_only_a_trusted_name_passes() {
     assert_eq!(failed(&run("https://other.example", root).await), FetchError::Down);
     assert_eq!(failed(&run("https://secure.example", "").await), FetchError::Down);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn fault_040_a_catalogue_whose_certificate_does_not_hold_is_down_and_is_told_nothing() {
+    let expired = include_str!("tests/expired.pem");
+    let self_signed = include_str!("tests/self-signed.pem");
+    let good = include_str!("tests/leaf.pem");
+    for (leaf, host, word) in [
+        (expired, "secure.example", "xpired"),
+        (self_signed, "secure.example", "nknown"),
+        (good, "other.example", "not valid for name"),
+    ] {
+        let world = World::vouched_for_by(leaf, |host, path| panic!("{host} was asked for {path}"));
+        // Without TLS it would answer, if it were asked.
+        let mut job = job(&format!("https://{host}"));
+        job.ca_pem = include_str!("tests/ca.pem").into();
+        job.sources = vec![format!("http://{host}")];
+        let (said, code) = world.run(job).await;
+        assert_eq!((failed(&said), code), (FetchError::Down, None), "{host}");
+        let [CtlUp::FetchFailed { text, .. }] = &said[..] else { panic!("{said:?}") };
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn fault_041_a_catalogue_whose_name_leads_nowhere_is_down_and_one_that_is_late_is_slow() {
+    for (refused, told) in [
+        (ConnectError::NotResolved, FetchError::Down),
+        (ConnectError::AddressDenied, FetchError::Down),
+        (ConnectError::TimedOut, FetchError::Slow),
+    ] {
+        let world =
+            World::web(|host, _| panic!("{host} was asked")).refuse("example.com:80", refused);
+        assert_eq!(failed(&world.run(job(WEB)).await.0), told, "{refused:?}");
+    }
+}

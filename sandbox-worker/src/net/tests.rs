@@ -160,9 +160,13 @@ async fn streams_that_were_hung_up_are_not_counted_any_more() {
     .await;
 }
 
-/// A name server for whatever name, which answers the questions for IPv4 with these addresses, one
-/// after the other list, and knows no others. Where it listens, and whom it counts.
-async fn name_server(answers: Vec<Vec<Ipv4Addr>>) -> (SocketAddr, Rc<Cell<usize>>) {
+/// What a name server says of a name: a code and addresses, or nothing at all.
+type Said = Option<(u8, Vec<Ipv4Addr>)>;
+
+/// A name server for whatever name, which answers the questions for IPv4 one after the other like
+/// this, with the last from then on, and knows no other addresses. Where it listens, and whom it
+/// counts.
+async fn name_server(answers: Vec<Said>) -> (SocketAddr, Rc<Cell<usize>>) {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let asked = Rc::new(Cell::new(0));
@@ -170,12 +174,14 @@ async fn name_server(answers: Vec<Vec<Ipv4Addr>>) -> (SocketAddr, Rc<Cell<usize>
     tokio::task::spawn_local(async move {
         let mut buffer = [0; 512];
         while let Ok((read, from)) = socket.recv_from(&mut buffer).await {
-            let mut reply = buffer[..read].to_vec();
-            reply[2] = 0x81;
             // The type stands before the class, which is the end.
-            if reply[read - 3] == 1 {
-                let list = &answers[counted.get().min(answers.len() - 1)];
-                counted.set(counted.get() + 1);
+            let asks_for_four = buffer[read - 3] == 1;
+            let answer = &answers[counted.get().min(answers.len() - 1)];
+            counted.set(counted.get() + usize::from(asks_for_four));
+            let Some((code, list)) = answer else { continue };
+            let mut reply = buffer[..read].to_vec();
+            (reply[2], reply[3]) = (0x81, *code);
+            if asks_for_four && *code == 0 {
                 reply[7] = u8::try_from(list.len()).unwrap();
                 for ip in list {
                     reply.extend_from_slice(&[0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
@@ -206,7 +212,7 @@ async fn escape_022_a_name_that_leads_inwards_is_refused_after_it_was_resolved()
                 vec![PUBLIC, LOOPBACK],
                 vec![PUBLIC, METADATA],
             ] {
-                let (server, _asked) = name_server(vec![answer.clone()]).await;
+                let (server, _asked) = name_server(vec![Some((0, answer.clone()))]).await;
                 let resolver = Resolver::with_servers(vec![server]);
                 let wanted = wanted(1, 1, "rebound.example", port, false);
                 with_resolver(resolver, async |mut daemon| {
@@ -233,7 +239,8 @@ async fn escape_022_a_name_is_looked_up_once_and_exactly_what_was_judged_is_conn
             let port = trap.local_addr().unwrap().port();
             let elsewhere = TcpListener::bind((other, port)).await;
             // Whoever asked a second time would be led elsewhere.
-            let (server, asked) = name_server(vec![vec![one], vec![other]]).await;
+            let (server, asked) =
+                name_server(vec![Some((0, vec![one])), Some((0, vec![other]))]).await;
             let wanted = wanted(1, 1, "rebound.example", port, true);
             with_resolver(Resolver::with_servers(vec![server]), async |mut daemon| {
                 daemon.send(&wanted);
@@ -297,4 +304,63 @@ async fn attack_021_a_thousand_dead_stubs_leave_nothing_to_a_peer_that_never_clo
         assert_eq!(alive.len(), 500);
     })
     .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn fault_041_a_name_server_that_fails_in_any_way_costs_one_connection_its_budget_at_most() {
+    const NO_NAME: u8 = 3;
+    const FAILED: u8 = 2;
+    for (answer, word) in [
+        (Some((NO_NAME, Vec::new())), "has no address"),
+        (Some((FAILED, Vec::new())), "no name server answers"),
+        (None, "no name server answers"),
+    ] {
+        LocalSet::new()
+            .run_until(async {
+                let (server, _asked) = name_server(vec![answer.clone()]).await;
+                with_resolver(Resolver::with_servers(vec![server]), |mut daemon| async move {
+                    let begun = std::time::Instant::now();
+                    daemon.send(&wanted(1, 1, "some.example", 9, true));
+                    let (CtlUp::NetResult { req: 1, error: Some((error, text)) }, _) =
+                        daemon.ctl().await
+                    else {
+                        panic!("no answer for {word}");
+                    };
+                    assert_eq!(error, ConnectError::NotResolved);
+                    assert!(text.contains(word), "{text}");
+                    assert!(begun.elapsed() < std::time::Duration::from_secs(6));
+                })
+                .await;
+            })
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn fault_041_a_name_that_flips_its_address_is_judged_again_each_time() {
+    LocalSet::new()
+        .run_until(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            // To here, to what is no host's, and back.
+            let flips = [LOOPBACK, Ipv4Addr::UNSPECIFIED, LOOPBACK];
+            let answers = flips.iter().map(|ip| Some((0, vec![*ip]))).collect();
+            let (server, _asked) = name_server(answers).await;
+            with_resolver(Resolver::with_servers(vec![server]), |mut daemon| async move {
+                let mut open = Vec::new();
+                for (req, ip) in flips.iter().enumerate() {
+                    daemon.send(&wanted(req as u64, 1, "flip.example", port, true));
+                    let (_, error, fds) = result(&mut daemon).await;
+                    let denied = (*ip != LOOPBACK).then_some(ConnectError::AddressDenied);
+                    assert_eq!(error, denied, "{ip}");
+                    open.push(fds);
+                }
+                // Without leave not even the first.
+                daemon.send(&wanted(9, 1, "flip.example", port, false));
+                assert_eq!(result(&mut daemon).await.1, Some(ConnectError::AddressDenied));
+                drop(listener);
+            })
+            .await;
+        })
+        .await;
 }

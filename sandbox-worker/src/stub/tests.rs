@@ -292,9 +292,16 @@ fn tls_ends_inside_and_trusts_the_root_that_was_assigned() {
 }
 
 async fn tls(stream: UnixStream) -> std::io::Result<tokio_rustls::server::TlsStream<UnixStream>> {
+    tls_with(LEAF, stream).await
+}
+
+async fn tls_with(
+    leaf: &str,
+    stream: UnixStream,
+) -> std::io::Result<tokio_rustls::server::TlsStream<UnixStream>> {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let chain = CertificateDer::pem_slice_iter(LEAF.as_bytes()).map(Result::unwrap).collect();
+    let chain = CertificateDer::pem_slice_iter(leaf.as_bytes()).map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).unwrap();
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -322,6 +329,36 @@ fn a_certificate_that_nobody_vouches_for_ends_the_connection() {
         let told = world.told().await;
         assert!(told.as_str().unwrap().contains("certificate"), "{told}");
     });
+}
+
+#[test]
+fn fault_040_a_node_whose_certificate_does_not_hold_gets_no_socket_and_no_word() {
+    let expired = include_str!("../fetch/tests/expired.pem");
+    let self_signed = include_str!("../fetch/tests/self-signed.pem");
+    for (leaf, host) in
+        [(expired, "secure.example"), (self_signed, "secure.example"), (LEAF, "other.example")]
+    {
+        run(async {
+            let mut assign = assign(EngineKind::Js);
+            assign.grants = vec![format!("{host}:443"), format!("{host}:80")];
+            let code = format!(
+                "export default (url, bus) => {{
+                   const socket = new WebSocket('wss://{host}/ws');
+                   const tell = (body) => bus.postMessage({{ type: 'event', to: 'test://told.to/me', body }});
+                   socket.onopen = () => {{ tell('open'); socket.send('secret'); }};
+                   socket.onclose = (e) => tell([e.code, e.wasClean]);
+                   return {{ name: 'x' }}; }}"
+            );
+            let mut world = World::new(assign, &code).await;
+            assert_eq!(world.ctl().await.0, CtlUp::Loaded);
+            assert_eq!(world.ctl().await.0, CtlUp::Activated { name: "x".to_owned() });
+            let (_, stream) = world.connect(host, 443).await;
+            let server = tokio::task::spawn_local(tls_with(leaf, stream));
+            // And no second try without TLS: nothing else is asked for.
+            assert_eq!(world.told().await, serde_json::json!([1006, false]), "{host}");
+            assert!(server.await.unwrap().is_err(), "{host} was believed");
+        });
+    }
 }
 
 #[test]

@@ -39,6 +39,13 @@ impl Victim {
         })
     }
 
+    /// The process that plays this role (`spawner`, `net`), once there is one.
+    pub fn role(daemon: &Daemon, role: &str) -> Self {
+        crate::wait_for(&format!("somebody plays {role}"), || {
+            Self::new(daemon, with_role(daemon, role).into_iter().next()?)
+        })
+    }
+
     /// Sends a signal; false if it is gone.
     pub fn signal(&self, signal: i32) -> bool {
         pidfd_send_signal(self.pidfd.as_fd(), signal).is_ok()
@@ -71,6 +78,15 @@ impl Victim {
             state(self.pid).is_none().then_some(())
         });
     }
+}
+
+/// Living processes of a daemon that play this role.
+pub fn with_role(daemon: &Daemon, role: &str) -> Vec<i32> {
+    let plays = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == role.as_bytes())
+    };
+    daemon.descendants().into_iter().filter(plays).collect()
 }
 
 /// The state of a process as the kernel prints it; `None` if there is none, not even a zombie.

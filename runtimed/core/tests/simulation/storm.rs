@@ -69,6 +69,7 @@ impl World {
         let lasted = self.now;
         self.stopping_traffic();
         self.until(lasted + QUIET_MS);
+        self.wait_for_own();
         self.check_quiet();
         self.clear();
         let mut told = format!("{:?}", self.totals);
@@ -93,6 +94,7 @@ impl World {
         assert!(left.is_empty() && self.processes.len() <= 1, "{:?}", self.processes);
         assert!(self.codes.is_empty(), "{:?} are held for nobody", self.codes);
         assert_eq!(self.queues.len(), self.apps.len() + self.processes.len());
+        self.wait_for_own();
         self.check_quiet();
     }
 
