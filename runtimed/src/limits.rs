@@ -51,6 +51,12 @@ pub(crate) const CATALOGUE_FILE_BYTES_MAX: i64 = 8 * 1_048_576;
 pub(crate) const END_AFTER_LINK: Duration = Duration::from_secs(1);
 /// Time in which killed workers are waited for at the end.
 pub(crate) const KILLED_WITHIN: Duration = Duration::from_millis(500);
+/// Time after SIGKILL after which a process that is still there is unkillable.
+pub(crate) const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+/// Bytes of a line of the log: what a pipe takes at once or not at all.
+pub(crate) const LOG_BYTES_AT_ONCE: usize = 4_096;
+/// Time after which a connection that could not be accepted is tried again.
+pub(crate) const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// Time in which a worker that is no longer wanted must be born, to be killed.
 pub(crate) const BORN_WITHIN: Duration = Duration::from_secs(1);
 /// Time after the death of a spawner until the next is started: the first time, the second …; then

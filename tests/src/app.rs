@@ -44,6 +44,14 @@ impl App {
         self.stream.write_all(bytes).expect("the daemon reads");
     }
 
+    /// Whether the daemon says something, or closes the connection, within this time.
+    pub fn hears_within(&mut self, time: std::time::Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).expect("a timeout");
+        let heard = self.lines.fill_buf().is_ok();
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        heard
+    }
+
     /// The next line; `None` when the daemon closed the connection.
     pub fn read(&mut self) -> Option<Value> {
         let mut line = String::new();

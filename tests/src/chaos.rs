@@ -2,7 +2,9 @@
 //! does not belong to it: tests drive them now, a command can later.
 
 pub mod disk;
+pub mod freezer;
 pub mod ledger;
+pub mod limits;
 pub mod network;
 pub mod process;
 pub mod worker;

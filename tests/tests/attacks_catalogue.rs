@@ -185,7 +185,7 @@ fn escape_054_an_archive_is_not_unpacked_whatever_is_in_it() {
         served.refused(kind, Response::json(&inline), 502, "load");
     }
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
-    before.and_the_net_role().wait_restored(&served.daemon);
+    before.and_the_net_role(&served.daemon).wait_restored(&served.daemon);
 }
 
 #[test]

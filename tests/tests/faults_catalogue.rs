@@ -113,6 +113,60 @@ fn fault_035_code_that_ends_too_early_is_not_run() {
     settled(&daemon);
 }
 
+/// Activates only while somebody listens at the port, and is then the wrong code for a while.
+fn knocking(port: u16, version: u32) -> Response {
+    let code = format!(
+        "export default async function activate(url, bus) {{
+           await fetch('http://127.0.0.1:{port}/{version}');
+           bus.addListener('*', (message) => {{
+             if (message.type === 'response') return;
+             bus.postMessage({{ id: message.id, type: 'response', from: message.to, to: message.from,
+               body: {{ code: 200, value: {version} }} }});
+           }});
+           return {{ name: 'Knocking', instance: {{}} }};
+         }}"
+    );
+    Response::json(&descriptor(&code))
+}
+
+#[test]
+fn fault_036_code_of_another_digest_than_the_pinned_is_not_run_and_not_asked_for_again_by_itself() {
+    let domain = Domain::start(NAME);
+    let other = Domain::start("other.example");
+    for version in 1..=2 {
+        let path = format!("/{version}");
+        domain.run(other.catalogue.set(&path, Response::ok("text/plain", "yes"))).unwrap();
+    }
+    let port = other.catalogue.addr().port();
+    let config =
+        domain.config().replace("connect = [", &format!("connect = [\"127.0.0.1:{port}\", "));
+    domain.answer(knocking(port, 1));
+    let daemon = Daemon::start(&format!("{config}integrity = \"pin\"\n"));
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    assert_eq!(asked(&mut alice)["value"], 1);
+    assert_eq!(daemon.row(NAME).unwrap()["code"]["pin"], "digest");
+    // It dies and cannot come back, so that its code is fetched anew; and that is another's.
+    domain
+        .run(other.catalogue.set("/1", Response::ok("text/plain", "").sent(Behaviour::Close)))
+        .unwrap();
+    assert!(daemon.ctl(&["kill", NAME]).status.success());
+    daemon.wait_state(NAME, "failed");
+    domain.answer(knocking(port, 2));
+    let path = Catalogue::stub_path("default");
+    let before = domain.catalogue.count(&path);
+    let body = until_tried_again(&mut alice, &daemon);
+    is(&body, 502, "integrity");
+    assert_eq!(body["stage"], "source", "{body}");
+    assert!(body["retryAfter"].as_u64() > Some(0), "{body}");
+    assert_eq!(domain.catalogue.count(&path), before + 1, "it was asked for once");
+    is(&asked(&mut alice), 502, "integrity");
+    assert_eq!(domain.catalogue.count(&path), before + 1, "and what came of it is remembered");
+    assert_eq!(other.catalogue.count("/2"), 0, "not one line of it was run");
+    let row = daemon.row(NAME).unwrap();
+    assert_eq!((&row["state"], &row["pid"]), (&json!("failed"), &Value::Null), "{row}");
+    settled(&daemon);
+}
+
 #[test]
 fn fault_037_redirects_in_a_circle_end_at_the_bound_of_hops() {
     let domain = Domain::start(NAME);

@@ -5,8 +5,9 @@ use peers::descriptor::Stub;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use system_tests::app::App;
@@ -83,7 +84,8 @@ fn subscribe(world: &mut World) -> Vec<String> {
 
 /// Whoever connects is sent away, and when that was is noted.
 struct Knocks {
-    noted: Arc<Mutex<Vec<Instant>>>,
+    noted: Vec<Instant>,
+    come: Receiver<Instant>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -91,22 +93,23 @@ struct Knocks {
 impl Knocks {
     fn at(port: u16) -> Self {
         let trap = Trap::at(port);
-        let noted: Arc<Mutex<Vec<Instant>>> = Arc::default();
         let over: Arc<AtomicBool> = Arc::default();
-        let (noting, until) = (Arc::clone(&noted), Arc::clone(&over));
+        let until = Arc::clone(&over);
+        let (noting, come) = channel();
         let thread = std::thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
-                let knocked = (0..trap.visits()).map(|_| Instant::now());
-                noting.lock().unwrap().extend(knocked);
+                for _ in 0..trap.visits() {
+                    noting.send(Instant::now()).unwrap();
+                }
                 std::thread::park_timeout(Duration::from_millis(5));
             }
         });
-        Self { noted, over, thread: Some(thread) }
+        Self { noted: Vec::new(), come, over, thread: Some(thread) }
     }
 
-    fn so_far(&self, at_least: usize) -> Option<Vec<Instant>> {
-        let noted = self.noted.lock().unwrap();
-        (noted.len() >= at_least).then(|| noted.clone())
+    fn so_far(&mut self, at_least: usize) -> Option<Vec<Instant>> {
+        self.noted.extend(self.come.try_iter());
+        (self.noted.len() >= at_least).then(|| self.noted.clone())
     }
 }
 
@@ -123,7 +126,7 @@ fn fault_042_while_its_node_is_away_a_stub_lives_refuses_at_once_and_knocks_ever
     let resources = subscribe(&mut world);
     let pid = Victim::of(&world.daemon, NAME).pid;
     let place = world.domain.lose_node();
-    let away = Knocks::at(place.port);
+    let mut away = Knocks::at(place.port);
     let begun = Instant::now();
     world.hears("disconnected");
     // A connection that was lost may come back at once; once it did not, nobody waits for it.

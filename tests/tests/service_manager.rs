@@ -178,6 +178,31 @@ fn the_manager_hears_of_start_reload_and_stop() {
 }
 
 #[test]
+fn fault_027_a_reload_of_a_bad_file_leaves_the_old_configuration_in_force_and_says_why() {
+    let mut manager = Manager::new("");
+    let good = catalogue(manager.root.path());
+    manager.configure(&good);
+    manager.start();
+    let started = manager.hears();
+    for bad in ["[delivery]\nparked_mesages = 1\n", "[domain.", "[sandbox]\nmemory = \"much\"\n"] {
+        manager.configure(bad);
+        manager.signal(Signal::SIGHUP);
+        assert_eq!(manager.hears()[0], "RELOADING=1");
+        let told = manager.hears();
+        assert_eq!(told[0], "READY=1", "it serves as before");
+        let why = "STATUS=the old configuration stays in force: ";
+        assert!(told[1].starts_with(why) && told[1].contains("runtimed.toml:"), "{told:?}");
+        assert!(manager.log().contains("runtimed.toml:"), "{}", manager.log());
+        manager.ask("hyperty://example.com/bob", 200);
+    }
+    manager.configure(&good);
+    manager.signal(Signal::SIGHUP);
+    assert_eq!(manager.hears()[0], "RELOADING=1");
+    assert_eq!(manager.hears(), started, "the complaint is over");
+    manager.ask("hyperty://example.com/bob", 200);
+}
+
+#[test]
 fn a_reload_says_what_waits_for_a_restart_and_changes_the_log() {
     let mut manager = Manager::new("");
     manager.start();

@@ -45,6 +45,9 @@ pub enum Exit {
     OutOfMemory,
     /// The wait failed; it is gone all the same.
     Unknown,
+    /// Not at all, long after SIGKILL: nothing more comes of it, and what it holds of the machine is
+    /// nobody else's until it has ended.
+    Unkillable,
 }
 
 /// Something that happened outside.

@@ -9,6 +9,7 @@ use super::notify::Watchdog;
 use super::peer::Gate;
 use super::spawn::Spawner;
 use super::store::Keeper;
+use super::watch::Holding;
 use super::workers::Worker;
 use crate::config::Config;
 use protocol::limits::READ_BUFFER_BYTES;
@@ -37,6 +38,8 @@ pub(super) struct Hub {
     pub(super) apps: HashMap<LinkId, App>,
     pub(super) workers: HashMap<LinkId, Worker>,
     pub(super) sandboxes: BTreeMap<SandboxId, LinkId>,
+    /// What processes hold that do not end.
+    pub(super) unkillable: HashMap<LinkId, Holding>,
     pub(super) operators: HashMap<Token, Operator>,
     pub(super) held: Held,
     pub(super) keeper: Keeper,
@@ -87,6 +90,7 @@ impl Hub {
                 apps: HashMap::new(),
                 workers: HashMap::new(),
                 sandboxes: BTreeMap::new(),
+                unkillable: HashMap::new(),
                 operators: HashMap::new(),
                 held: Held::default(),
                 keeper: Keeper::default(),

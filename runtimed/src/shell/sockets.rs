@@ -9,21 +9,20 @@ use super::apps;
 use super::control;
 use super::hub::WeakHub;
 use super::peer::Peer;
-use crate::limits::{APPS_MAX, LAST_WORDS_WITHIN, OPERATORS_MAX};
+use crate::limits::{ACCEPT_AGAIN_AFTER, APPS_MAX, LAST_WORDS_WITHIN, OPERATORS_MAX};
 use crate::paths::Paths;
 use interprocess::local_socket::tokio::{Listener, Stream};
 use interprocess::local_socket::traits::StreamCommon as _;
 use interprocess::local_socket::traits::tokio::Listener as _;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, PeerCreds, ToFsName as _};
 use nix::sys::socket::{Shutdown, shutdown};
-use std::cell::Cell;
-use std::fs::{self, Permissions};
+use std::cell::{Cell, RefCell};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Both sockets of a daemon. Their names go when they are dropped.
@@ -116,14 +115,36 @@ impl Drop for Place {
     }
 }
 
-async fn next(listener: &Listener) -> Stream {
+/// A descriptor that is kept back, so that an operator gets in when there is none left.
+#[derive(Debug, Clone, Default)]
+struct Spare(Rc<RefCell<Option<File>>>);
+
+impl Spare {
+    /// Keeps one, if none is kept and there is one.
+    fn keep(&self) {
+        let kept = self.0.take().or_else(|| File::open("/dev/null").ok());
+        self.0.replace(kept);
+    }
+
+    /// Gives it to whoever asks next; whether there was one.
+    fn spend(&self) -> bool {
+        self.0.take().is_some()
+    }
+}
+
+/// The next connection. While there are no descriptors, connections wait in the kernel.
+async fn next(listener: &Listener, spare: Option<&Spare>) -> Stream {
+    let mut told = false;
     loop {
         match listener.accept().await {
             Ok(stream) => return stream,
+            Err(_) if spare.is_some_and(Spare::spend) => {}
             Err(error) => {
-                // No descriptors left, most likely: connections wait in the kernel meanwhile.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                if !told {
+                    tracing::warn!(%error, "connections are not accepted");
+                }
+                told = true;
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
             }
         }
     }
@@ -133,7 +154,7 @@ async fn next(listener: &Listener) -> Stream {
 pub(super) async fn accept_apps(hub: WeakHub, listener: Rc<Listener>) {
     let count = Rc::new(Cell::new(0));
     loop {
-        let stream = next(&listener).await;
+        let stream = next(&listener, None).await;
         let Some(hub) = hub.upgrade() else { return };
         if let Some(place) = Place::take(&count, APPS_MAX) {
             tokio::task::spawn_local(async move {
@@ -147,14 +168,18 @@ pub(super) async fn accept_apps(hub: WeakHub, listener: Rc<Listener>) {
 
 /// Lets operators in, one task each. One too many is closed at once.
 pub(super) async fn accept_operators(hub: WeakHub, listener: Rc<Listener>) {
-    let count = Rc::new(Cell::new(0));
+    let (count, spare) = (Rc::new(Cell::new(0)), Spare::default());
     loop {
-        let stream = next(&listener).await;
+        spare.keep();
+        let stream = next(&listener, Some(&spare)).await;
         let Some(hub) = hub.upgrade() else { return };
         if let Some(place) = Place::take(&count, OPERATORS_MAX) {
+            let spare = spare.clone();
             tokio::task::spawn_local(async move {
                 let peer = peer_of(&stream);
                 control::serve(hub, stream, peer).await;
+                // Before anybody else takes the descriptor that was just given back.
+                spare.keep();
                 drop(place);
             });
         }

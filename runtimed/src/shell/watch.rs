@@ -1,9 +1,9 @@
 //! Watches a worker from outside its link: its end, and what it writes to stderr.
 
-use super::cgroup;
+use super::cgroup::{self, Cgroup};
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
-use crate::limits::WORKER_LOG_BYTES_PER_SECOND;
+use crate::limits::{UNKILLABLE_AFTER, WORKER_LOG_BYTES_PER_SECOND};
 use protocol::ctl::Role;
 use protocol::limits::LOG_LINE_BYTES_MAX;
 use protocol::sys::{Ended, pidfd_send_signal, reap};
@@ -50,22 +50,55 @@ pub(super) async fn exit(hub: WeakHub, link: LinkId, pidfd: Rc<AsyncFd<OwnedFd>>
     }
 }
 
+/// Some time after its SIGKILL, a worker that is still there counts as ended.
+pub(super) async fn unkillable(hub: WeakHub, link: LinkId) {
+    tokio::time::sleep(UNKILLABLE_AFTER).await;
+    if let Some(hub) = hub.upgrade() {
+        hub.borrow_mut().worker_exited(link, Exit::Unkillable);
+    }
+}
+
+/// What a process holds of the machine until it has really ended.
+#[derive(Debug)]
+pub(super) struct Holding {
+    uid: Option<u32>,
+    cgroup: Option<Cgroup>,
+}
+
 impl Hub {
+    fn let_go(&mut self, holding: Holding) {
+        if let Some(cgroup) = holding.cgroup {
+            tokio::task::spawn_local(cgroup::remove(cgroup));
+        }
+        self.spawner.release(holding.uid);
+    }
+
     fn worker_exited(&mut self, link: LinkId, exit: Exit) {
         self.read_to_the_end(link);
-        let Some(mut worker) = self.workers.remove(&link) else { return };
+        let Some(mut worker) = self.workers.remove(&link) else {
+            if exit != Exit::Unkillable
+                && let Some(holding) = self.unkillable.remove(&link)
+            {
+                tracing::warn!(?exit, "a worker that could not be killed has ended");
+                self.let_go(holding);
+            }
+            return;
+        };
         let exit = match (exit, &worker.cgroup) {
             (Exit::Signal(nix::libc::SIGKILL), Some(cgroup)) if cgroup.was_out_of_memory() => {
                 Exit::OutOfMemory
             }
             _ => exit,
         };
-        if let Some(cgroup) = worker.cgroup.take() {
-            tokio::task::spawn_local(cgroup::remove(cgroup));
-        }
         let sandbox = worker.sandbox;
         self.sandboxes.remove(&sandbox);
-        self.spawner.release(worker.uid);
+        let holding = Holding { uid: worker.uid, cgroup: worker.cgroup.take() };
+        if exit == Exit::Unkillable {
+            tracing::error!(sandbox = sandbox.0, pid = worker.pid, "a worker cannot be killed");
+            self.unkillable.insert(link, holding);
+        } else {
+            self.let_go(holding);
+        }
         let unsent = worker.link.out.unsent();
         tracing::debug!(sandbox = sandbox.0, ?exit, unsent = unsent.len(), "worker ended");
         self.turn(Input::Exited { sandbox, exit, unsent });

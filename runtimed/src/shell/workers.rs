@@ -8,6 +8,7 @@ mod tests;
 use super::cgroup::Cgroup;
 use super::hub::{Hub, WeakHub};
 use super::ready::watched;
+use super::watch;
 use crate::limits::{CTL_UNTAKEN_MAX, WORKER_QUEUE_FRAMES_MAX};
 use nix::fcntl::{FcntlArg, fcntl};
 use protocol::ctl::{CtlDown, Level, Role};
@@ -185,7 +186,10 @@ impl Hub {
     /// SIGKILL, also for a process that is still being made.
     pub(super) fn kill(&mut self, sandbox: SandboxId) {
         match self.worker_of(sandbox) {
-            Some((_, worker)) => worker.signal(nix::libc::SIGKILL),
+            Some((link, worker)) => {
+                worker.signal(nix::libc::SIGKILL);
+                tokio::task::spawn_local(watch::unkillable(self.me.clone(), link));
+            }
             None => self.kill_unborn(sandbox),
         }
     }

@@ -348,8 +348,8 @@ async fn fault_041_a_name_that_flips_its_address_is_judged_again_each_time() {
             let (server, _asked) = name_server(answers).await;
             with_resolver(Resolver::with_servers(vec![server]), |mut daemon| async move {
                 let mut open = Vec::new();
-                for (req, ip) in flips.iter().enumerate() {
-                    daemon.send(&wanted(req as u64, 1, "flip.example", port, true));
+                for (req, ip) in (0..).zip(&flips) {
+                    daemon.send(&wanted(req, 1, "flip.example", port, true));
                     let (_, error, fds) = result(&mut daemon).await;
                     let denied = (*ip != LOOPBACK).then_some(ConnectError::AddressDenied);
                     assert_eq!(error, denied, "{ip}");

@@ -34,6 +34,7 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
         Exit::Signal(signal) => format!("{} ({signal})", signal_name(signal)),
         Exit::OutOfMemory => "SIGKILL (9), it wanted more memory than it may have".to_owned(),
         Exit::Unknown => "gone".to_owned(),
+        Exit::Unkillable => "unkillable: SIGKILL does not end its process".to_owned(),
     };
     if let (None, Exit::Signal(signal)) = (&sandbox.condemned, exit)
         && sandbox.signalled == Some(signal)
@@ -50,7 +51,7 @@ fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
         (None, Exit::Code(_)) => ("exit-code", how),
         (None, Exit::Signal(_)) => ("crash", how),
         (None, Exit::OutOfMemory) => ("oom", how),
-        (None, Exit::Unknown) => ("unknown", how),
+        (None, Exit::Unknown | Exit::Unkillable) => ("unknown", how),
     }
 }
 
@@ -71,7 +72,7 @@ impl Ua {
         }
         let (why, text) = cause(&sandbox, exit);
         self.forget_connections(id, out);
-        if sandbox.pid.is_some() {
+        if sandbox.pid.is_some() && exit != Exit::Unkillable {
             Self::drop_sandbox(id, out);
         }
         let key = match &sandbox.owner {

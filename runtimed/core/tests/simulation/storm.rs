@@ -120,7 +120,7 @@ impl World {
             _ => {
                 let Some(link) = self.some_app() else { return };
                 let to = format!("hyperty://{}/x", name(self.random.below(STUBS)));
-                for _ in 0..1 + self.random.below(6) {
+                for _ in 0..=self.random.below(6) {
                     self.request(link, &to);
                 }
             }

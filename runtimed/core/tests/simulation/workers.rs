@@ -13,6 +13,9 @@ use protocol::frame::{FrameBuilder, FrameRef, flags};
 use protocol::message::MessageType;
 use runtime_core::{CodeHandle, Digest, Effect, Exit, Input, LinkId, SandboxId};
 
+/// Milliseconds after which the shell takes a process for unkillable.
+const UNKILLABLE_MS: u64 = 5_000;
+
 /// A process.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -82,6 +85,10 @@ impl World {
             Effect::Spawn { sandbox, role, name } => self.born(sandbox, role, &name),
             Effect::Verify { sandbox } => self.will_say(sandbox, Says::Verified),
             Effect::Kill { sandbox } => {
+                // Now and then one that does not end.
+                if self.random.chance(1) {
+                    return self.later(UNKILLABLE_MS, Event::Dies(sandbox, Exit::Unkillable));
+                }
                 self.soon(Event::Dies(sandbox, Exit::Signal(9)));
             }
             Effect::Signal { sandbox, signal } => {
