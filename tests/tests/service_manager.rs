@@ -5,6 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -72,7 +73,13 @@ impl Manager {
     /// What the daemon says next, each in its own line.
     fn hears(&self) -> Vec<String> {
         let mut buffer = [0; 4096];
-        let len = self.told.recv(&mut buffer).unwrap_or_else(|e| panic!("{e}: {}", self.log()));
+        let len = loop {
+            match self.told.recv(&mut buffer) {
+                // A process that was stopped for a moment is told so by this.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => break other.unwrap_or_else(|e| panic!("{e}: {}", self.log())),
+            }
+        };
         let text = String::from_utf8(buffer[..len].to_vec()).unwrap();
         text.lines().map(str::to_owned).collect()
     }
