@@ -30,3 +30,7 @@ pub(crate) const PARTS: ScaBundleData<&'static [u8]> = parts![
     "window",
     "loader",
 ];
+
+/// Parts that a component may never need: set up when one asks for them.
+pub(crate) const LATER: ScaBundleData<&'static [u8]> =
+    parts!["syncdata", "syncobject", "syncends", "syncher"];

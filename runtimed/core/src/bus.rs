@@ -24,6 +24,7 @@ pub(crate) mod slow;
 mod step;
 mod subscribe;
 pub(crate) mod subscribers;
+pub(crate) mod sync;
 pub(crate) mod voice;
 pub(crate) mod watch;
 
@@ -39,7 +40,7 @@ use egress::{Claim, Egress, Waiting};
 use names::{NameId, Names};
 use park::Park;
 use pending::{PendingRef, PendingTable, Waits};
-use protocol::address::{RouteKey, is_within};
+use protocol::address::{RouteKey, SchemeClass};
 use protocol::limits::DEADLINE_MAX_MS;
 use protocol::reason::Reason;
 use slow::SlowWorkers;
@@ -47,6 +48,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscribers::Subscriptions;
 use watch::Watchers;
+
+/// Whether it is an address of a hyperty or a data object: such as others are told of.
+pub(crate) fn is_registered(address: &str) -> bool {
+    let scheme = address.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| SchemeClass::of(scheme).is_claimable())
+}
 
 /// Who takes part in the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,6 +135,7 @@ pub(crate) struct Bus {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) slow: SlowWorkers,
     pub(crate) changes: Changes,
+    pub(crate) objects: sync::Objects,
     pub(crate) nodes: nodes::Nodes,
     pub(crate) own: own::Own,
     pub(crate) counters: Counters,
@@ -161,6 +169,7 @@ impl Bus {
             subscriptions: Subscriptions::default(),
             slow: SlowWorkers::default(),
             changes: Changes::default(),
+            objects: sync::Objects::default(),
             nodes: nodes::Nodes::default(),
             own: own::Own::default(),
             counters: Counters::default(),
@@ -296,11 +305,10 @@ impl Bus {
         }
     }
 
-    /// Addresses that connected applications have claimed.
+    /// Addresses of the home domain that links have.
     pub(crate) fn claimed(&self) -> Vec<Arc<str>> {
-        let apps = self.links.values().filter(|link| link.is_app());
-        let all = apps.flat_map(|link| &link.addresses);
-        all.filter(|address| !is_within(address, &self.runtime)).cloned().collect()
+        let all = self.links.values().flat_map(|link| &link.addresses);
+        all.filter(|address| is_registered(address)).cloned().collect()
     }
 
     /// Whether it is a worker.

@@ -69,6 +69,10 @@ pub const RESOURCES_PER_SUBSCRIBE: usize = 64;
 pub const CHANGES_MS: u64 = 50;
 /// Bytes of addresses in one list of the registry; about ten thousand, and half a line.
 pub const REGISTRY_LIST_BYTES: usize = 524_288;
+/// Data objects that one link may report.
+pub const OBJECTS_PER_LINK: usize = 256;
+/// Data objects in all.
+pub const OBJECTS_TOTAL: usize = 65_536;
 /// Bytes of a body that a built-in reads.
 pub const BUILTIN_BODY_BYTES: usize = 65_536;
 /// Operators that watch the bus at the same time.

@@ -19,6 +19,8 @@ pub(crate) enum Builtin {
     Registry,
     /// `<runtime>/address-allocation`: gives addresses of the home domain.
     Addresses,
+    /// `<runtime>/sm`: data objects and who observes them.
+    Sync,
     /// One that is known and does nothing yet.
     Unbuilt,
 }
@@ -51,8 +53,17 @@ pub(crate) struct Resolver<'a> {
 pub(crate) const REGISTRY: &str = "registry";
 /// And of the resource of its changes.
 pub(crate) const CHANGES: &str = "registry/changes";
+/// Path of the synchronisation of data objects below the runtime.
+pub(crate) const SYNC: &str = "sm";
 /// Last segment of a published resource.
 pub(crate) const STATUS: &str = "/status";
+
+/// Where the changes of a data object are published, below it.
+pub(crate) const OBJECT_CHANGES: &str = "/changes";
+/// Where its participants add to it.
+pub(crate) const CHILDREN: &str = "/children";
+/// Where its reporter is asked by who wants to observe it.
+pub(crate) const SUBSCRIPTION: &str = "/subscription";
 
 /// Whether its owner may publish on it: a status, or a data object and what lies below it.
 pub(crate) fn is_resource(address: &Address) -> bool {
@@ -71,7 +82,7 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("pep", Builtin::Unbuilt),
     ("identity", Builtin::Unbuilt),
     ("idm", Builtin::Unbuilt),
-    ("sm", Builtin::Unbuilt),
+    (SYNC, Builtin::Sync),
     ("status", Builtin::Unbuilt),
     ("ctl", Builtin::Unbuilt),
     ("", Builtin::Unbuilt),
@@ -136,10 +147,18 @@ impl Resolver<'_> {
         }
     }
 
+    /// Whether it is where those who observe an object of somebody here add to it, and the sender
+    /// is one of them.
+    fn takes_part(&self, by: Peer, text: &str) -> bool {
+        let Peer::Link(link) = by else { return false };
+        text.strip_suffix(CHILDREN).is_some_and(|object| self.bus.objects.is_one(object))
+            && self.bus.subscriptions.is_joined(text, link)
+    }
+
     /// Addresses that are owned here.
     fn here(&mut self, by: Peer, to: &Address) -> Option<Target> {
         let text = to.as_str();
-        if is_resource(to) && self.is_own(by, text) {
+        if is_resource(to) && (self.is_own(by, text) || self.takes_part(by, text)) {
             self.note("resource", text, true, || "published to its subscribers".to_owned());
             return Some(Target::Publication);
         }
@@ -223,7 +242,11 @@ pub(crate) fn explain(mut resolver: Resolver<'_>, now: Time, text: &str) -> Reso
         Target::Local(_)
         | Target::Publication
         | Target::Builtin(
-            Builtin::Ua | Builtin::Subscriptions | Builtin::Registry | Builtin::Addresses,
+            Builtin::Ua
+            | Builtin::Subscriptions
+            | Builtin::Registry
+            | Builtin::Addresses
+            | Builtin::Sync,
         )
         | Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
         Target::Builtin(Builtin::Unbuilt) => ("refuse", Some(Reason::NotImplemented)),

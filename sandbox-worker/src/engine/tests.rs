@@ -6,6 +6,7 @@ mod hazards;
 mod network;
 mod outside;
 mod surroundings;
+mod sync;
 
 use super::{Attempt, Delivery, Engine, Net, Out, Setup};
 use protocol::ctl::HostProfile;

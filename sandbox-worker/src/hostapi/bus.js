@@ -96,6 +96,17 @@
     if (refusal) {
       refuse(message, to, expects, refusal);
     }
+    return refusal;
+  };
+
+  const named = (message) => {
+    if (!message.id) {
+      lastId += 1;
+      message.id = lastId;
+    }
+    if (message.from === undefined || message.from === null) {
+      message.from = api.component;
+    }
   };
 
   const addResponse = (address, id, callback) => {
@@ -167,13 +178,7 @@
       if (message === null || typeof message !== 'object') {
         throw new TypeError('postMessage wants a message object');
       }
-      if (!message.id) {
-        lastId += 1;
-        message.id = lastId;
-      }
-      if (message.from === undefined || message.from === null) {
-        message.from = api.component;
-      }
+      named(message);
       const waits = typeof callback === 'function';
       if (waits) {
         const { key, entry } = addResponse(message.from, message.id, callback);
@@ -221,6 +226,11 @@
   };
 
   api.bus = bus;
+  // As `postMessage` of what nobody answers; says why it was refused.
+  api.tryPost = (message) => {
+    named(message);
+    return send(message, message.to, false);
+  };
   api.deliver = deliver;
   api.component = '';
 })

@@ -1,5 +1,6 @@
-// The fourth argument of `activate`: every `create…` gives an object at once; what is asked of it
-// is answered 501, what is only registered with it stays silent.
+// The fourth argument of `activate`: `createSyncher` synchronises data, every other `create…` gives
+// an object at once; what is asked of it is answered 501, what is only registered with it stays
+// silent.
 (function (host, global, api) {
   'use strict';
 
@@ -32,7 +33,32 @@
     userProfile: { preferred_username: username, userURL, picture, name, locale, guid },
   });
 
-  const factory = new Proxy({ createMessageBodyIdentity: identity }, {
+  // Most components never ask for it: its parts are loaded when one does.
+  const createSyncher = (owner, bus, configuration) => {
+    if (api.createSyncher === undefined) {
+      for (const name of ['syncdata', 'syncobject', 'syncends', 'syncher']) {
+        host.part(name)(host, global, api);
+      }
+    }
+    return api.createSyncher(owner, bus, configuration);
+  };
+
+  // Scheme, host and rest, as the published components expect them.
+  const divideURL = (url) => {
+    const form = /^([a-zA-Z-]*)(?::\/\/\.?|:)([-a-zA-Z0-9@:%._+~#=]{2,256})/;
+    const text = String(url);
+    const whole = form.test(text) || !text.includes('@') ? text : `smtp://${text}`;
+    const found = form.exec(whole);
+    if (found === null) {
+      return { type: '', domain: text, identity: '' };
+    }
+    const [start, type, host] = found;
+    return host.includes('@')
+      ? { type, domain: host.split('@')[1], identity: `${type}://${host}` }
+      : { type, domain: host, identity: whole.slice(start.length) };
+  };
+
+  const factory = new Proxy({ createSyncher, createMessageBodyIdentity: identity, divideURL }, {
     get(target, member) {
       if (member in target) {
         return target[member];

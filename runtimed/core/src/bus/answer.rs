@@ -118,6 +118,7 @@ impl Core {
         let Some(pending) = self.bus.pending.get(at) else { return };
         let (to, from) = (pending.key.requester, pending.asked);
         let (to, from) = (self.bus.names.text(to), self.bus.names.text(from));
+        let from = if pending.relay.is_some() { self.bus.sync_url().into() } else { from };
         let Some(pending) = self.bus.forget(at) else { return };
         let (id, id_num) = (pending.key.id.text(), pending.id_num);
         self.say(pending.peer, &Answer { id, id_num, from: &from, to: &to, said });

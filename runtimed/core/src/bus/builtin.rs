@@ -1,5 +1,5 @@
 //! What the runtime answers itself: `<runtime>/ua`, `<runtime>/subscriptions`,
-//! `<runtime>/registry` and `<runtime>/address-allocation`.
+//! `<runtime>/registry`, `<runtime>/address-allocation` and `<runtime>/sm`.
 
 use super::Peer;
 use super::addresses::Wish;
@@ -18,7 +18,7 @@ use protocol::message::MessageType;
 use protocol::reason::Reason;
 
 /// What came of a message to a built-in.
-enum Outcome {
+pub(super) enum Outcome {
     /// Done.
     Yes(String),
     /// Answered when the stub is active or has failed.
@@ -27,6 +27,8 @@ enum Outcome {
     Subscribing(Subscribing),
     /// Answered when there are enough addresses.
     Wishing(Wish),
+    /// It went on as another message, which is accounted for in its place.
+    PassedOn,
 }
 
 impl Core {
@@ -58,11 +60,13 @@ impl Core {
                     let done = self.give_up_addresses(facts.by, &view);
                     done.map(|()| Outcome::Yes(DONE.to_owned()))
                 }
+                (Builtin::Sync, Some(kind)) => self.synchronise(facts, &view, kind),
                 _ => Err(Refusal::new(Reason::NotImplemented, "this built-in does not do that")),
             }
         };
         match outcome {
             Err(refusal) => self.refuse(facts.by, &view, &refusal),
+            Ok(Outcome::PassedOn) => {}
             Ok(outcome) => self.accepted(&view, facts, outcome),
         }
     }
@@ -76,6 +80,7 @@ impl Core {
             return;
         }
         match outcome {
+            Outcome::PassedOn => {}
             Outcome::Yes(body) => self.say(facts.by, &Answer::to(view, Said::Yes(&body))),
             Outcome::Deploying(key) => {
                 let _at = self.await_response(view, facts, Waits::Deploy(key));

@@ -8,7 +8,7 @@
 
 use super::step::Facts;
 use super::subscribe::wanted_of;
-use super::{Bus, Peer};
+use super::{Bus, is_registered};
 use crate::core::Core;
 use crate::input::Time;
 use crate::limits::{CHANGES_MS, REGISTRY_LIST_BYTES};
@@ -91,12 +91,8 @@ impl Core {
 
     /// What is registered, from the first after this one on.
     fn registered_after(&self, after: Option<&str>) -> String {
-        let is_app = |owner: Peer| match owner {
-            Peer::Link(id) => self.bus.links.get(&id).is_some_and(|link| link.is_app()),
-            Peer::Core | Peer::Operator(_) => false,
-        };
-        let owned = self.bus.names.owned_after(after).filter(|(_, owner)| is_app(*owner));
-        let mut claimed = owned.map(|(text, _)| &**text).filter(|text| self.is_claimed(text));
+        let owned = self.bus.names.owned_after(after).map(|(text, _)| &**text);
+        let mut claimed = owned.filter(|text| self.is_told_of(text));
         let (list, whole) = fitting(&mut claimed);
         let mut body = json!({"code": 200, "value": list});
         if let (false, Some(last), Some(object)) = (whole, list.last(), body.as_object_mut()) {
@@ -105,15 +101,15 @@ impl Core {
         body.to_string()
     }
 
-    /// An application's own address is below the runtime's and no hyperty.
-    fn is_claimed(&self, text: &str) -> bool {
-        !protocol::address::is_within(text, &self.bus.runtime)
+    /// What an object is asked at is no object.
+    fn is_told_of(&self, text: &str) -> bool {
+        is_registered(text) && !self.bus.objects.is_part(text)
     }
 
-    /// An address was claimed by an application, or is free again.
+    /// An address was given to somebody here, or is free again.
     pub(crate) fn registered(&mut self, text: &str, added: bool) {
         let resource = self.bus.changes_url();
-        if !self.is_claimed(text) || !self.bus.subscriptions.has(&resource) {
+        if !self.is_told_of(text) || !self.bus.subscriptions.has(&resource) {
             return;
         }
         let changes = &mut self.bus.changes;

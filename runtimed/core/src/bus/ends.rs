@@ -31,7 +31,11 @@ impl Core {
         let Some(link) = self.bus.links.get(&id) else { return };
         let LinkKind::App { name, uid } = link.kind.clone() else { return };
         let below_runtime = format!("{}/", self.bus.runtime);
-        let kept = link.addresses.iter().filter(|text| !text.starts_with(&below_runtime));
+        // What it reported ends with it.
+        let objects = &self.bus.objects;
+        let kept = link.addresses.iter().filter(|text| {
+            !text.starts_with(&below_runtime) && !objects.is_one(text) && !objects.is_part(text)
+        });
         let kept: Vec<_> = kept.cloned().collect();
         self.link_ended(id, unsent);
         for address in kept {
@@ -66,6 +70,7 @@ impl Core {
         for resource in self.bus.subscriptions.forget(id) {
             self.abandoned(&resource);
         }
+        self.end_objects(id);
         for at in self.bus.pending.select(|pending| pending.peer == Peer::Link(id)) {
             let _pending = self.bus.forget(at);
         }

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::names::NameId;
 use crate::input::Time;
-use protocol::address::RouteKey;
+use protocol::address::{Address, RouteKey};
 use std::collections::HashMap;
 
 /// Bytes of an id that are kept without an allocation.
@@ -66,6 +66,15 @@ pub(crate) enum Waits {
     Nodes,
 }
 
+/// A request that the runtime passed on to who can answer it: its response comes from the runtime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Relay {
+    /// Whoever asks observes this object once its reporter agrees.
+    Observe(Address),
+    /// A question, and nothing more.
+    Read,
+}
+
 /// A request without its final response.
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
@@ -83,6 +92,8 @@ pub(crate) struct Pending {
     pub(crate) id_num: bool,
     /// Provisional responses so far.
     pub(crate) provisional: u8,
+    /// Whether it was passed on.
+    pub(crate) relay: Option<Box<Relay>>,
 }
 
 /// Names a request; stays good when its place is used again.
@@ -209,6 +220,7 @@ mod tests {
             deadline: Time(deadline),
             id_num: false,
             provisional: 0,
+            relay: None,
         }
     }
 

@@ -122,11 +122,16 @@ impl Core {
 
     /// The runtime publishes for a component.
     pub(crate) fn publish(&mut self, resource: &str, from: &str, body: &str) {
+        self.publish_as(MessageType::Update, resource, from, body);
+    }
+
+    /// As [`Self::publish`], by a message of this type.
+    pub(super) fn publish_as(&mut self, kind: MessageType, resource: &str, from: &str, body: &str) {
         let id = self.bus.next_serial().to_string();
         self.fan_out(&Publication {
             resource,
             from,
-            mtype: MessageType::Update.as_u8(),
+            mtype: kind.as_u8(),
             id: &id,
             flags: flags::ID_NUM,
             ext: None,

@@ -51,7 +51,15 @@ impl Core {
         if provisional {
             pending.provisional = pending.provisional.saturating_add(1);
         }
-        self.pass_response(carrier, facts, at, provisional);
+        let relay = pending.relay.clone();
+        match relay {
+            None => self.pass_response(carrier, facts, at, provisional),
+            Some(relay) => {
+                if let Some((carrier, facts)) = self.relayed(&carrier, facts, at, &relay) {
+                    self.pass_response(carrier, facts, at, provisional);
+                }
+            }
+        }
     }
 
     fn pass_response(

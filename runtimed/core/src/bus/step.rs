@@ -273,20 +273,7 @@ impl Core {
         view: &FrameRef<'_>,
         known: &Known,
     ) -> Result<Target, Halt> {
-        let to = Address::parse(view.to())
-            .map_err(|error| Halt::refuse(Reason::BadAddress, &format!("to: {error}")))?;
-        let mut resolver =
-            Resolver { bus: &self.bus, ua: &self.ua, settings: &self.settings, steps: None };
-        let target = match resolver.decide(self.bus.now, by, &to) {
-            Target::Refuse(refusal) => return Err(Halt::Refuse(refusal)),
-            // Only the start itself may tell whether a failure's time is over.
-            Target::Stub(key, StubRoute::Absent | StubRoute::Refused(_)) => {
-                let cause = format!("{} from {}", view.to(), view.from());
-                let route = self.ua.stub_for(self.bus.now, &key, &cause, &mut self.ua_out);
-                Target::Stub(key, route)
-            }
-            other => other,
-        };
+        let target = self.target(by, view).map_err(Halt::Refuse)?;
         let route = match &target {
             Target::Local(peer @ Peer::Link(to))
                 if !(known.voice.is_inbound() && Peer::Link(*to) == by) =>
@@ -302,6 +289,24 @@ impl Core {
             self.remember(by, view, known, route);
         }
         Ok(target)
+    }
+
+    /// Where it goes. What leads there is started.
+    pub(super) fn target(&mut self, by: Peer, view: &FrameRef<'_>) -> Result<Target, Refusal> {
+        let to = Address::parse(view.to())
+            .map_err(|error| Refusal::new(Reason::BadAddress, format!("to: {error}")))?;
+        let mut resolver =
+            Resolver { bus: &self.bus, ua: &self.ua, settings: &self.settings, steps: None };
+        Ok(match resolver.decide(self.bus.now, by, &to) {
+            Target::Refuse(refusal) => return Err(refusal),
+            // Only the start itself may tell whether a failure's time is over.
+            Target::Stub(key, StubRoute::Absent | StubRoute::Refused(_)) => {
+                let cause = format!("{} from {}", view.to(), view.from());
+                let route = self.ua.stub_for(self.bus.now, &key, &cause, &mut self.ua_out);
+                Target::Stub(key, route)
+            }
+            other => other,
+        })
     }
 
     fn remember(&mut self, by: Peer, view: &FrameRef<'_>, known: &Known, route: Option<MemoRoute>) {
@@ -396,6 +401,7 @@ impl Core {
             deadline: facts.deadline,
             id_num: view.has(flags::ID_NUM),
             provisional: 0,
+            relay: None,
         })
     }
 

@@ -141,6 +141,11 @@ impl Core {
             let text = "a stub subscribes to nothing but its own";
             return Err(Refusal::new(Reason::Policy, text));
         }
+        // Only its reporter lets somebody observe it.
+        if by != Peer::Core && self.bus.objects.is_below(text) {
+            let text = format!("an object is observed by a subscribe at {}", self.bus.sync_url());
+            return Err(Refusal::new(Reason::Policy, text));
+        }
         let here = owner.is_some() || names.is_reserved(text);
         if here {
             let published = if is_within(text, &self.bus.runtime) {

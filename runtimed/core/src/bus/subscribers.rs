@@ -175,6 +175,23 @@ impl Subscriptions {
         self.by_resource.contains_key(resource)
     }
 
+    /// Whether a subscription leads to this link.
+    pub(crate) fn is_joined(&self, resource: &str, link: LinkId) -> bool {
+        let set = self.by_resource.get(resource);
+        set.is_some_and(|set| set.values().any(|row| row.link == Some(link)))
+    }
+
+    /// Who is subscribed to a resource.
+    pub(crate) fn names_of(&self, resource: &str) -> Vec<Arc<str>> {
+        let set = self.by_resource.get(resource);
+        set.map_or_else(Vec::new, |set| set.keys().cloned().collect())
+    }
+
+    /// Whether this one is subscribed to it.
+    pub(crate) fn is_subscribed(&self, resource: &str, subscriber: &str) -> bool {
+        self.by_resource.get(resource).is_some_and(|set| set.contains_key(subscriber))
+    }
+
     /// The subscribers of a resource.
     pub(crate) fn of(&mut self, resource: &str) -> Option<&mut BTreeMap<Arc<str>, Subscriber>> {
         self.by_resource.get_mut(resource)

@@ -17,3 +17,4 @@ mod requests;
 mod routes;
 mod settings;
 mod subscriptions;
+mod sync;

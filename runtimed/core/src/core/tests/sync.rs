@@ -1,0 +1,284 @@
+//! `<runtime>/sm`: objects, who observes them, and who may not.
+
+use super::bench::{ALICE, BOB, Bench, REMOTE, RUNTIME, message, response};
+use super::home::with_home_stub;
+use crate::input::{Input, LinkId};
+use crate::limits::OBJECTS_PER_LINK;
+use protocol::frame::{ExtTag, Frame, flags};
+use protocol::message::MessageType;
+use serde_json::{Value, json};
+
+const EVE: &str = "hyperty://home.example/eve";
+const SCHEMA: &str =
+    "hyperty-catalogue://catalogue.home.example/.well-known/dataschema/Communication";
+
+fn sm() -> String {
+    format!("{RUNTIME}/sm")
+}
+
+fn body_of(frame: &Frame) -> Value {
+    serde_json::from_slice(frame.view().unwrap().body()).unwrap()
+}
+
+/// Type, sender and receiver.
+fn head(frame: &Frame) -> (MessageType, String, String) {
+    let view = frame.view().unwrap();
+    let kind = MessageType::from_u8(view.header.mtype).unwrap();
+    (kind, view.from().to_owned(), view.to().to_owned())
+}
+
+impl Bench {
+    fn sm(&mut self, link: LinkId, kind: MessageType, id: &str, from: &str, body: &Value) {
+        let body: &'static str = Box::leak(body.to_string().into_boxed_str());
+        let frame = message(kind, id, from, &sm()).flag(flags::REPLY | flags::ID_NUM);
+        self.send(link, frame.body(body.as_bytes()));
+    }
+
+    fn creates(&mut self, link: LinkId, from: &str) -> String {
+        let body = json!({"schema": SCHEMA, "value": {"name": "room"}});
+        self.sm(link, MessageType::Create, "1", from, &body);
+        let frame = self.hear(link).expect("an answer");
+        assert_eq!(frame.view().unwrap().header.code, 200, "{}", body_of(&frame));
+        body_of(&frame)["resource"].as_str().unwrap().to_owned()
+    }
+
+    fn says_yes(&mut self, link: LinkId, asked: &Frame, body: &'static str) {
+        let view = asked.view().unwrap();
+        let answer = response(view.id(), view.to(), view.from(), 200).body(body.as_bytes());
+        self.send(link, answer);
+    }
+
+    /// `observer` asks for the object, and its reporter agrees.
+    fn lets_in(&mut self, url: &str, reporter: LinkId, observer: (LinkId, &str)) {
+        self.sm(observer.0, MessageType::Subscribe, "7", observer.1, &json!({"resource": url}));
+        let asked = self.hear(reporter).expect("the reporter is asked");
+        self.says_yes(reporter, &asked, r#"{"code":200,"value":{"data":{}}}"#);
+        let told = self.hear(observer.0).expect("the observer is told");
+        assert_eq!(head(&told), (MessageType::Response, sm(), observer.1.to_owned()));
+        assert_eq!((told.view().unwrap().id(), body_of(&told)["value"].is_object()), ("7", true));
+    }
+
+    fn changes(&mut self, link: LinkId, from: &str, to: &str) {
+        let update = message(MessageType::Update, "9", from, to).body(b"{\"version\":1}");
+        self.send(link, update);
+    }
+
+    fn refused(&mut self, link: LinkId) -> (u16, String) {
+        let (_, code, reason) = self.refusal(link).expect("a refusal");
+        (code, reason)
+    }
+}
+
+#[test]
+fn an_object_has_an_address_of_its_own_and_its_reporter_is_asked_who_may_observe_it() {
+    let mut bench = Bench::new();
+    let (alice, bob) = (bench.app(&[ALICE]), bench.app(&[BOB]));
+    let url = bench.creates(alice, ALICE);
+    assert!(url.starts_with("comm://home.example/") && url.len() == 20 + 32, "{url}");
+    assert_ne!(bench.creates(alice, ALICE), url);
+    bench.changes(alice, &url, &format!("{url}/changes"));
+    assert!(bench.hear(bob).is_none(), "he does not observe it");
+    let wanted =
+        json!({"resource": url, "schema": SCHEMA, "identity": {"name": "bob"}, "source": BOB});
+    bench.sm(bob, MessageType::Subscribe, "7", BOB, &wanted);
+    let asked = bench.hear(alice).expect("she is asked");
+    assert_eq!(
+        head(&asked),
+        (MessageType::Subscribe, BOB.to_owned(), format!("{url}/subscription"))
+    );
+    let expected =
+        json!({"resource": url, "schema": SCHEMA, "identity": {"name": "bob"}, "subscriber": BOB});
+    assert_eq!(body_of(&asked), expected);
+    assert_eq!(asked.view().unwrap().ext().find(ExtTag::Source), Some(BOB.as_bytes()));
+    bench.changes(alice, &url, &format!("{url}/changes"));
+    assert!(bench.hear(bob).is_none(), "she has not agreed yet");
+    bench.says_yes(alice, &asked, r#"{"code":200,"value":{}}"#);
+    assert_eq!(head(&bench.hear(bob).unwrap()), (MessageType::Response, sm(), BOB.to_owned()));
+    bench.changes(alice, &url, &format!("{url}/changes"));
+    let copy = bench.hear(bob).expect("he observes it");
+    assert_eq!(head(&copy), (MessageType::Update, url.clone(), format!("{url}/changes")));
+    assert_eq!(bench.core.waiting(), (0, 0));
+}
+
+#[test]
+fn whom_the_reporter_does_not_let_in_observes_nothing() {
+    let mut bench = Bench::new();
+    let (alice, eve) = (bench.app(&[ALICE]), bench.app(&[EVE]));
+    let url = bench.creates(alice, ALICE);
+    bench.sm(eve, MessageType::Subscribe, "7", EVE, &json!({"resource": url}));
+    let asked = bench.hear(alice).unwrap();
+    let view = asked.view().unwrap();
+    bench.send(alice, response(view.id(), view.to(), view.from(), 403).body(b"{\"code\":403}"));
+    assert_eq!(bench.hear(eve).unwrap().view().unwrap().header.code, 403);
+    let around = message(MessageType::Subscribe, "8", EVE, &format!("{RUNTIME}/subscriptions"));
+    let body: &'static str =
+        Box::leak(json!({"resource": format!("{url}/changes")}).to_string().into_boxed_str());
+    bench.send(eve, around.flag(flags::REPLY).body(body.as_bytes()));
+    assert_eq!(bench.refused(eve), (403, "policy".to_owned()), "and there is no way around");
+    bench.sm(eve, MessageType::Subscribe, "7", EVE, &json!({"resource": url}));
+    let _asked = bench.hear(alice).unwrap();
+    bench.pass(20_000);
+    assert_eq!(bench.refused(eve).0, 408);
+    for (from, to) in [(EVE, format!("{url}/children")), (EVE, format!("{url}/changes"))] {
+        bench.send(eve, message(MessageType::Create, "9", from, &to).flag(flags::REPLY));
+        assert_eq!(bench.refused(eve).0, 404, "{to}");
+    }
+    bench.send(
+        eve,
+        message(MessageType::Update, "9", &url, &format!("{url}/changes")).flag(flags::REPLY),
+    );
+    assert_eq!(bench.refused(eve), (403, "forged".to_owned()));
+    bench.changes(alice, &url, &format!("{url}/changes"));
+    assert!(bench.hear(eve).is_none() && bench.hear(alice).is_none());
+}
+
+#[test]
+fn what_participants_add_reaches_all_others_and_the_reporter() {
+    let mut bench = Bench::new();
+    let (alice, bob, eve) = (bench.app(&[ALICE]), bench.app(&[BOB]), bench.app(&[EVE]));
+    let url = bench.creates(alice, ALICE);
+    bench.lets_in(&url, alice, (bob, BOB));
+    bench.lets_in(&url, alice, (eve, EVE));
+    let children = format!("{url}/children");
+    for (link, from) in [(alice, ALICE), (bob, BOB)] {
+        let create = message(MessageType::Create, "9", from, &children);
+        bench.send(link, create.flag(flags::REPLY).body(b"{\"value\":{}}"));
+        for (link, who) in [(alice, ALICE), (bob, BOB), (eve, EVE)] {
+            let copy = bench.hear(link).expect("a copy");
+            assert_eq!(
+                head(&copy),
+                (MessageType::Create, from.to_owned(), children.clone()),
+                "{who}"
+            );
+        }
+        assert_eq!(bench.hear(link).unwrap().view().unwrap().header.code, 200);
+    }
+}
+
+#[test]
+fn who_leaves_gets_nothing_more_and_the_reporter_is_told() {
+    let mut bench = Bench::new();
+    let (alice, bob) = (bench.app(&[ALICE]), bench.app(&[BOB]));
+    let url = bench.creates(alice, ALICE);
+    bench.lets_in(&url, alice, (bob, BOB));
+    for _ in 0..2 {
+        bench.sm(bob, MessageType::Unsubscribe, "8", BOB, &json!({"resource": url}));
+        assert_eq!(bench.hear(bob).unwrap().view().unwrap().header.code, 200);
+    }
+    let told = bench.hear(alice).expect("she is told");
+    assert_eq!(
+        head(&told),
+        (MessageType::Unsubscribe, BOB.to_owned(), format!("{url}/subscription"))
+    );
+    assert!(!told.view().unwrap().has(flags::REPLY) && bench.hear(alice).is_none(), "once");
+    bench.changes(alice, &url, &format!("{url}/changes"));
+    assert!(bench.hear(bob).is_none());
+}
+
+#[test]
+fn an_object_is_taken_away_by_its_reporter_alone_and_ends_with_it() {
+    let mut bench = Bench::new();
+    let (alice, bob) = (bench.app(&[ALICE]), bench.app(&[BOB]));
+    let (first, second) = (bench.creates(alice, ALICE), bench.creates(alice, ALICE));
+    for url in [&first, &second] {
+        bench.lets_in(url, alice, (bob, BOB));
+        bench.sm(bob, MessageType::Delete, "8", BOB, &json!({"resource": url}));
+        assert_eq!(bench.refused(bob), (403, "policy".to_owned()));
+    }
+    bench.sm(alice, MessageType::Delete, "8", ALICE, &json!({"resource": first}));
+    assert_eq!(bench.hear(alice).unwrap().view().unwrap().header.code, 200);
+    bench.input(Input::AppLeft { link: alice, unsent: Vec::new() });
+    for url in [&first, &second] {
+        let told = bench.hear(bob).expect("he is told");
+        assert_eq!(head(&told), (MessageType::Delete, url.clone(), format!("{url}/changes")));
+        assert_eq!(body_of(&told), json!({"resource": url}));
+    }
+    for url in [&first, &second] {
+        bench.sm(bob, MessageType::Subscribe, "8", BOB, &json!({"resource": url}));
+        assert_eq!(bench.refused(bob), (404, "unknown-address".to_owned()), "nor is it reserved");
+    }
+    assert_eq!(bench.core.bus.subscriptions.links().count(), 0);
+}
+
+#[test]
+fn objects_are_registered_and_bounded_and_malformed_questions_are_refused() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    let urls: Vec<String> = (0..OBJECTS_PER_LINK).map(|_| bench.creates(alice, ALICE)).collect();
+    bench.sm(alice, MessageType::Create, "1", ALICE, &json!({"schema": SCHEMA}));
+    assert_eq!(bench.refused(alice), (503, "overloaded".to_owned()));
+    bench.sm(alice, MessageType::Delete, "1", ALICE, &json!({"resource": urls[0]}));
+    assert!(bench.hear(alice).is_some());
+    let body = json!({"subscribe": [format!("{RUNTIME}/registry/changes")]}).to_string();
+    let body: &'static str = Box::leak(body.into_boxed_str());
+    let ask = message(MessageType::Subscribe, "3", ALICE, &format!("{RUNTIME}/registry"));
+    bench.send(alice, ask.flag(flags::REPLY).body(body.as_bytes()));
+    let list = body_of(&bench.hear(alice).unwrap());
+    let list: Vec<&str> =
+        list["value"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(list.len(), OBJECTS_PER_LINK, "one less, and the application itself");
+    assert!(list.contains(&urls[1].as_str()) && !list.contains(&urls[0].as_str()));
+    for (kind, body, code) in [
+        (MessageType::Subscribe, json!({}), 400),
+        (MessageType::Subscribe, json!({"resource": 7}), 400),
+        (MessageType::Subscribe, json!({"resource": "hyperty://home.example/alice"}), 400),
+        (MessageType::Subscribe, json!({"resource": "comm://home.example/none"}), 404),
+        (MessageType::Subscribe, json!({"resume": true}), 404),
+        (MessageType::Create, json!({"resume": true}), 404),
+        (MessageType::Read, json!({"resource": "comm://home.example/none"}), 404),
+        (MessageType::Delete, json!({"resource": "comm://home.example/none"}), 404),
+        (MessageType::Create, json!([]), 400),
+        (MessageType::Handshake, json!({}), 501),
+    ] {
+        bench.sm(alice, kind, "5", ALICE, &body);
+        assert_eq!(bench.refused(alice).0, code, "{kind:?} {body}");
+    }
+}
+
+#[test]
+fn a_stub_reports_and_observes_for_itself_and_for_nobody_outside() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    let (_, stub, own) = bench.stub("far.example");
+    bench.sm(stub, MessageType::Create, "5", REMOTE, &json!({"schema": SCHEMA}));
+    assert_eq!(bench.refused(stub), (403, "policy".to_owned()));
+    let url = bench.creates(stub, &own);
+    bench.lets_in(&url, stub, (alice, ALICE));
+    bench.changes(stub, &url, &format!("{url}/changes"));
+    assert!(bench.hear(alice).is_some());
+    let hers = bench.creates(alice, ALICE);
+    bench.lets_in(&hers, alice, (stub, &own));
+    bench.changes(alice, &hers, &format!("{hers}/changes"));
+    assert!(bench.hear(stub).is_some());
+    let before = bench.spawned.len();
+    let elsewhere = json!({"resource": "comm://evil.example/o"});
+    bench.sm(stub, MessageType::Subscribe, "5", &own, &elsewhere);
+    assert_eq!(bench.refused(stub), (404, "no-route".to_owned()));
+    assert_eq!(bench.spawned.len(), before, "and makes us fetch nothing");
+}
+
+#[test]
+fn an_object_of_another_domain_is_observed_through_its_stub_and_node() {
+    let mut bench = Bench::with(with_home_stub());
+    let alice = bench.app(&[ALICE]);
+    let (_, stub, _) = bench.stub("far.example");
+    while bench.hear(stub).is_some() {}
+    let url = "comm://far.example/o1";
+    bench.sm(alice, MessageType::Subscribe, "7", ALICE, &json!({"resource": url}));
+    let asked = bench.hear(stub).expect("it goes to the domain");
+    assert_eq!(
+        head(&asked),
+        (MessageType::Subscribe, ALICE.to_owned(), format!("{url}/subscription"))
+    );
+    bench.says_yes(stub, &asked, r#"{"code":200,"value":{"data":{}}}"#);
+    assert_eq!(head(&bench.hear(alice).unwrap()).1, sm());
+    let told = bench.hear(stub).expect("the node is told");
+    assert!(told.view().unwrap().to().ends_with("/sm"));
+    let resources = &body_of(&told)["resources"];
+    assert!(
+        resources.as_array().unwrap().contains(&json!(format!("{url}/changes"))),
+        "{resources}"
+    );
+    bench.changes(stub, url, &format!("{url}/changes"));
+    assert_eq!(head(&bench.hear(alice).expect("a copy")).1, url);
+}
