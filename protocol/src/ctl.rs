@@ -4,6 +4,10 @@
 //! Variants are appended, never changed in place. Descriptors travel beside the packet, in the
 //! order that a variant names them.
 
+mod peers;
+
+pub use peers::PeerIdentity;
+
 use crate::codec::{CodecError, decode_exact, encode};
 use crate::descriptor::Descriptor;
 use crate::limits::{CTL_BYTES_MAX, CTL_CLAIM_BYTES_MAX, SPAWN_BYTES_MAX};
@@ -109,6 +113,9 @@ pub struct SpawnRequest {
     /// Whether it is born into a cgroup of its own. Where the kernel refuses that, it is born
     /// outside; the daemon looks.
     pub cgroup: bool,
+    /// Net role: where it listens for peers, `address:port`. Bound before its jail closes, in which
+    /// nothing can be bound.
+    pub listen: Option<String>,
 }
 
 /// Spawner to daemon. Descriptor: pidfd; on failure, too, if the process was born (it is the
@@ -314,6 +321,32 @@ pub enum CtlUp {
         /// How it failed, if it did, and one sentence.
         error: Option<(ConnectError, String)>,
     },
+    /// Net role: somebody connected to where it listens. Descriptor: stream socket.
+    Incoming {
+        /// From where, for the log.
+        from: String,
+    },
+    /// Net role: whether it listens, and how many it turned away since it last said.
+    Listening {
+        /// Why it does not.
+        error: Option<String>,
+        /// Connections that were closed at once: too many, or too fast.
+        turned_away: u64,
+    },
+    /// A connection that came in is of a runtime of this domain: its certificate says so.
+    Peer {
+        /// As in `Incoming`.
+        conn: u32,
+        /// Domain.
+        domain: String,
+    },
+    /// A connection that came in has ended.
+    Left {
+        /// As in `Incoming`.
+        conn: u32,
+        /// Why, if not in order: what the peer did wrong.
+        refused: Option<String>,
+    },
 }
 
 /// Daemon to worker.
@@ -364,6 +397,20 @@ pub enum CtlDown {
         /// Whose.
         sandbox: u32,
     },
+    /// Net role: who connects from now on is for this sandbox, until it is forgotten.
+    NetListen {
+        /// Whose.
+        sandbox: u32,
+    },
+    /// Stub role, before its assignment: whose its connections are.
+    Identity(Box<PeerIdentity>),
+    /// Stub role: somebody connected. Descriptor: stream socket.
+    Incoming {
+        /// Number of the connection, chosen by the daemon.
+        conn: u32,
+        /// From where, for the log.
+        from: String,
+    },
 }
 
 macro_rules! coded {
@@ -409,9 +456,10 @@ mod tests {
             open_files: 128,
             processes: 8,
             cgroup: true,
+            listen: None,
         };
         let bytes = request.encode().unwrap();
-        assert_eq!(bytes, [7, 3, 0, 128, 8, 1]);
+        assert_eq!(bytes, [7, 3, 0, 128, 8, 1, 0]);
         assert_eq!(SpawnRequest::decode(&bytes).unwrap(), request);
     }
 

@@ -63,3 +63,5 @@ pub const DEADLINE_MAX_MS: u64 = 300_000;
 pub const GRANTS_MAX: usize = 8;
 /// Redirects that a catalogue may answer with.
 pub const REDIRECTS_MAX: usize = 5;
+/// Connections of other runtimes that came in and have not ended.
+pub const GUESTS_MAX: usize = 64;

@@ -39,6 +39,7 @@ mod mirror {
         pub(super) open_files: u32,
         pub(super) processes: u32,
         pub(super) cgroup: bool,
+        pub(super) listen: Option<String>,
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
@@ -83,6 +84,14 @@ mod mirror {
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
+    pub(super) struct PeerIdentity {
+        pub(super) certificate_pem: String,
+        pub(super) key_pem: String,
+        pub(super) listens: bool,
+        pub(super) peers: Vec<(String, String)>,
+    }
+
+    #[derive(Debug, SchemaRead, SchemaWrite)]
     pub(super) struct FetchJob {
         pub(super) base: String,
         pub(super) alternatives: Vec<String>,
@@ -124,6 +133,10 @@ mod mirror {
         Source { origin: String, size: u64 },
         FetchFailed { error: FetchError, text: String },
         NetResult { req: u64, error: Option<(ConnectError, String)> },
+        Incoming { from: String },
+        Listening { error: Option<String>, turned_away: u64 },
+        Peer { conn: u32, domain: String },
+        Left { conn: u32, refused: Option<String> },
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
@@ -152,6 +165,14 @@ mod mirror {
         },
         NetForget {
             sandbox: u32,
+        },
+        NetListen {
+            sandbox: u32,
+        },
+        Identity(Box<PeerIdentity>),
+        Incoming {
+            conn: u32,
+            from: String,
         },
     }
 }
@@ -251,6 +272,12 @@ fn up() -> impl Strategy<Value = ctl::CtlUp> {
         (fetch_error, text()).prop_map(|(error, text)| ctl::CtlUp::FetchFailed { error, text }),
         (any::<u64>(), proptest::option::of((connect_error(), text())))
             .prop_map(|(req, error)| ctl::CtlUp::NetResult { req, error }),
+        text().prop_map(|from| ctl::CtlUp::Incoming { from }),
+        (proptest::option::of(text()), any::<u64>())
+            .prop_map(|(error, turned_away)| ctl::CtlUp::Listening { error, turned_away }),
+        (any::<u32>(), text()).prop_map(|(conn, domain)| ctl::CtlUp::Peer { conn, domain }),
+        (any::<u32>(), proptest::option::of(text()))
+            .prop_map(|(conn, refused)| ctl::CtlUp::Left { conn, refused }),
     ]
 }
 
@@ -282,6 +309,14 @@ fn assign() -> impl Strategy<Value = ctl::CtlDown> {
     )
 }
 
+fn identity() -> impl Strategy<Value = ctl::CtlDown> {
+    let peers = proptest::collection::vec((text(), text()), 0..3);
+    (text(), text(), any::<bool>(), peers).prop_map(|(certificate_pem, key_pem, listens, peers)| {
+        let identity = ctl::PeerIdentity { certificate_pem, key_pem, listens, peers };
+        ctl::CtlDown::Identity(Box::new(identity))
+    })
+}
+
 fn down() -> impl Strategy<Value = ctl::CtlDown> {
     let job = (text(), texts(), texts(), texts(), text(), any::<u32>()).prop_map(
         |(base, alternatives, names, sources, ca_pem, budget_ms)| {
@@ -307,6 +342,9 @@ fn down() -> impl Strategy<Value = ctl::CtlDown> {
         Just(ctl::CtlDown::FetchSource),
         connect,
         any::<u32>().prop_map(|sandbox| ctl::CtlDown::NetForget { sandbox }),
+        any::<u32>().prop_map(|sandbox| ctl::CtlDown::NetListen { sandbox }),
+        identity(),
+        (any::<u32>(), text()).prop_map(|(conn, from)| ctl::CtlDown::Incoming { conn, from }),
     ]
 }
 
@@ -325,11 +363,11 @@ proptest! {
     fn what_the_spawner_hears_and_says_is_the_same_bytes_in_both(
         sandbox in any::<u32>(), uid in any::<Option<u32>>(), pid in any::<i32>(),
         (open_files, processes) in any::<(u32, u32)>(), (namespaces, cgroup) in any::<(bool, bool)>(),
-        text in text(),
+        text in text(), listen in proptest::option::of(text()),
     ) {
         for role in [ctl::Role::Spawner, ctl::Role::Net, ctl::Role::Fetch, ctl::Role::Stub] {
             let request =
-                ctl::SpawnRequest { sandbox, role, uid, open_files, processes, cgroup };
+                ctl::SpawnRequest { sandbox, role, uid, open_files, processes, cgroup, listen: listen.clone() };
             same!(mirror::SpawnRequest, request.encode().unwrap());
         }
         let spawned = ctl::SpawnReply::Spawned { sandbox, pid, namespaces };
