@@ -65,6 +65,27 @@ fn demand(layer: &'static str, holds: bool, reason: &str) -> Result<(), ConfineE
 /// # Errors
 /// A wall cannot be put up, or the process is not as the spawner makes them: end it.
 pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
+    close(profile, None, || ()).map(|(confinement, ())| confinement)
+}
+
+/// As [`confine`], with one thing opened as the last that is possible: `open` binds `port`. There is
+/// no foreign byte yet, and nothing can be bound afterwards.
+///
+/// # Errors
+/// As [`confine`].
+pub fn confine_listening<T>(
+    profile: Profile,
+    port: u16,
+    open: impl FnOnce() -> T,
+) -> Result<(Confinement, T), ConfineError> {
+    close(profile, Some(port), open)
+}
+
+fn close<T>(
+    profile: Profile,
+    bound: Option<u16>,
+    open: impl FnOnce() -> T,
+) -> Result<(Confinement, T), ConfineError> {
     let mut own = Confinement {
         level: Level::Filtered,
         layers: Vec::new(),
@@ -83,7 +104,7 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
         own.missing.push("namespaces: the spawner could not make them".to_owned());
     }
     privileges(entry, &mut own)?;
-    match landlock::restrict(profile) {
+    match landlock::restrict(profile, bound) {
         Ok(None) => own.layers.push("landlock"),
         Ok(Some(lacking)) => {
             own.layers.push("landlock");
@@ -94,13 +115,14 @@ pub fn confine(profile: Profile) -> Result<Confinement, ConfineError> {
     // The daemon may have died before its death could be bound to ours.
     entry::link_lives()?;
     let walls = prove::walls(&own.layers);
+    let opened = open();
     if !breach::lacks("seccomp") {
         filter::install(profile)?;
     }
     own.layers.push("seccomp");
     own.proof = walls.and(prove::filter(profile, breach::refusal()));
     own.settle();
-    Ok(own)
+    Ok((own, opened))
 }
 
 /// What `filtered` stands on.

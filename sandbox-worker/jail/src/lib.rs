@@ -12,7 +12,7 @@ mod raw;
 pub mod spawn;
 pub mod survey;
 
-pub use confine::{ConfineError, Confinement, confine};
+pub use confine::{ConfineError, Confinement, confine, confine_listening};
 pub use prove::{Failure, Proof};
 
 /// What a process in a jail is for; each has its own filter.

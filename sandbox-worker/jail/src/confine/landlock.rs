@@ -3,18 +3,19 @@
 
 use crate::{Profile, breach};
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
-    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, NetPort,
+    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 
 /// The newest rules that were tested; an older kernel takes what it knows of them.
 const TESTED: ABI = ABI::V7;
 
-/// Restricts the calling thread, which is the only one. `Some` names what the kernel lacks.
+/// Restricts the calling thread, which is the only one; `bound` is the port that may still be bound.
+/// `Some` names what the kernel lacks.
 ///
 /// # Errors
 /// It is not in force.
-pub(super) fn restrict(profile: Profile) -> Result<Option<String>, String> {
+pub(super) fn restrict(profile: Profile, bound: Option<u16>) -> Result<Option<String>, String> {
     let network = match profile {
         Profile::Stub | Profile::Fetch => AccessNet::from_all(TESTED),
         // It connects wherever the daemon granted.
@@ -29,6 +30,10 @@ pub(super) fn restrict(profile: Profile) -> Result<Option<String>, String> {
         .and_then(|rules| rules.handle_access(network))
         .and_then(|rules| rules.scope(Scope::from_all(TESTED)))
         .and_then(Ruleset::create)
+        .and_then(|rules| {
+            let ports = bound.map(|port| Ok(NetPort::new(port, AccessNet::BindTcp)));
+            rules.add_rules(ports)
+        })
         // It would take new privileges away by itself.
         .map(|rules| rules.no_new_privs(!breach::lacks("no-new-privs")))
         .and_then(landlock::RulesetCreated::restrict_self)

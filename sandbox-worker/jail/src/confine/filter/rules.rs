@@ -198,6 +198,8 @@ fn network() -> Result<Rules, BackendError> {
         )?,
         rule(libc::SYS_getsockopt, [is(1, libc::SOL_SOCKET), is(2, libc::SO_ERROR)])?,
         rule(libc::SYS_setsockopt, [is(1, libc::IPPROTO_TCP), is(2, libc::TCP_NODELAY)])?,
+        // Of the one listener that it may have from before: nothing here is bound or listens anew.
+        rule(libc::SYS_accept4, [is(3, flags)])?,
     ];
     for family in [libc::AF_INET, libc::AF_INET6] {
         for (kind, protocol) in
