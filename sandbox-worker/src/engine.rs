@@ -2,7 +2,7 @@
 //! it wants comes out as a list. No sockets, no clock of its own: it is told the time. The one
 //! exception is the interrupt that ends a turn which takes too long.
 
-mod bucket;
+pub(crate) mod bucket;
 mod dial;
 mod host;
 pub(crate) mod limits;
@@ -67,6 +67,8 @@ pub(crate) enum Delivery {
 pub(crate) enum Net {
     /// A WebSocket is open.
     WsOpened { conn: u32, protocol: String },
+    /// One came in, from a runtime of the domain `peer`.
+    WsAccepted { conn: u32, peer: String, from: String },
     /// It brought text.
     WsText { conn: u32, text: String },
     /// It brought bytes.
@@ -217,6 +219,9 @@ impl Engine {
             let buffer = |bytes: &[u8]| ArrayBuffer::new_copy(ctx.clone(), bytes);
             match event {
                 Net::WsOpened { conn, protocol } => call("wsOpened")?.call((conn, protocol)),
+                Net::WsAccepted { conn, peer, from } => {
+                    call("wsAccepted")?.call((conn, peer, from))
+                }
                 Net::WsText { conn, text } => call("wsMessage")?.call((conn, text)),
                 Net::WsBinary { conn, bytes } => call("wsMessage")?.call((conn, buffer(&bytes)?)),
                 Net::WsSent { conn, bytes } => call("wsSent")?.call((conn, bytes)),
@@ -251,6 +256,11 @@ impl Engine {
     pub(crate) fn next_tick(&self) -> Option<Duration> {
         let host = self.host.borrow();
         if self.runtime.is_job_pending() { Some(host.now) } else { host.next_tick() }
+    }
+
+    /// Whether the component is given connections that come in.
+    pub(crate) fn set_listens(&mut self, listens: bool) {
+        self.host.borrow_mut().listens = listens;
     }
 
     /// Whether the link takes no more messages: what is posted is then refused.

@@ -174,8 +174,8 @@ async fn phases(
     go: oneshot::Receiver<()>,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let tls =
-        tls::client(&job.ca_pem).map_err(|error| failure(FetchError::Down, error.to_string()))?;
+    let tls = tls::client(&job.ca_pem, None)
+        .map_err(|error| failure(FetchError::Down, error.to_string()))?;
     let fetcher = Fetcher::new(asks, tls);
     let (entry, descriptor) = find(job, &fetcher, deadline).await?;
     let origin = entry.place.origin();

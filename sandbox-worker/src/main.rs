@@ -23,6 +23,7 @@ use nix::sys::socket::{UnixAddr, getpeername};
 use protocol::ctl::Level;
 use protocol::exit;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::process::ExitCode;
 
@@ -39,6 +40,9 @@ struct Arguments {
     /// Number of the inherited image that workers are started from (spawner only)
     #[arg(long, required_if_eq("role", "spawner"))]
     image_fd: Option<RawFd>,
+    /// Where runtimes of others connect to this one (net only)
+    #[arg(long)]
+    listen: Option<SocketAddr>,
     /// Process whose cgroup and limits count (probe only)
     #[arg(long)]
     of: Option<i32>,
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
             _ => usage(&format!("descriptor {image} is no image")),
         },
         (RoleName::Spawner, None) => usage("the spawner needs an image"),
-        (RoleName::Net, _) => net::run(arguments.link_fd),
+        (RoleName::Net, _) => net::run(arguments.link_fd, arguments.listen),
         (RoleName::Fetch, _) => fetch::run(arguments.link_fd),
         (RoleName::Stub, _) => role::run(Profile::Stub, arguments.link_fd, stub::serve),
         (RoleName::Probe, _) => usage("the probe has no link"),

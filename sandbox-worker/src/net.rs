@@ -8,6 +8,7 @@ mod addresses;
 mod datagram;
 mod dns;
 mod limits;
+mod listen;
 mod relay;
 mod resolve;
 #[cfg(test)]
@@ -23,12 +24,13 @@ use jail::Profile;
 use limits::{
     ADDRESSES_MAX, CONNECT_MAX, CONNECT_SHARE_MIN, RELAYS_PER_SANDBOX, RELAYS_TOTAL, RESULTS_QUEUED,
 };
+use listen::{Door, Knock};
 use protocol::ctl::{ConnectError, CtlDown, CtlUp};
 use protocol::sys;
 use relay::{Scratch, relay};
 use resolve::{ResolveError, Resolver};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -64,15 +66,33 @@ struct Net {
     outcomes: mpsc::Sender<Outcome>,
     tasks: JoinSet<()>,
     owners: HashMap<Id, (u32, AbortHandle)>,
+    door: Door,
 }
 
 /// Runs the role on this link.
-pub(crate) fn run(link: RawFd) -> ExitCode {
+///
+/// `listen` is bound as the last thing before the jail closes; that it cannot be is said and survived.
+pub(crate) fn run(link: RawFd, listen: Option<SocketAddr>) -> ExitCode {
     // Read before the jail closes: afterwards there are no files.
     let resolver = Resolver::of_this_machine();
-    role::run(Profile::Net, link, async |port| {
+    let (confined, listener) = match listen {
+        None => (jail::confine(Profile::Net), None),
+        Some(at) => {
+            let closed = jail::confine_listening(Profile::Net, at.port(), || TcpListener::bind(at));
+            match closed {
+                Ok((confinement, listener)) => (Ok(confinement), Some(listener)),
+                Err(error) => (Err(error), None),
+            }
+        }
+    };
+    role::enter(confined, link, async |port| {
         port.hello(role::HELLO_NET, 0)?;
-        serve(port, resolver).await
+        if let Some(listener) = &listener {
+            let error = listener.as_ref().err().map(ToString::to_string);
+            port.send_ctl(&CtlUp::Listening { error, turned_away: 0 }, Vec::new())?;
+        }
+        let door = Door::new(listener.and_then(Result::ok)).map_err(PortError::Io)?;
+        serve(port, resolver, door).await
     })
 }
 
@@ -80,7 +100,7 @@ pub(crate) fn run(link: RawFd) -> ExitCode {
 ///
 /// # Errors
 /// The link cannot go on.
-async fn serve(port: &mut Port, resolver: Resolver) -> Result<(), PortError> {
+async fn serve(port: &mut Port, resolver: Resolver, door: Door) -> Result<(), PortError> {
     let (outcomes, mut done) = mpsc::channel(RESULTS_QUEUED);
     let mut net = Net {
         resolver: Rc::new(resolver),
@@ -88,6 +108,7 @@ async fn serve(port: &mut Port, resolver: Resolver) -> Result<(), PortError> {
         outcomes,
         tasks: JoinSet::new(),
         owners: HashMap::new(),
+        door,
     };
     loop {
         tokio::select! {
@@ -99,6 +120,7 @@ async fn serve(port: &mut Port, resolver: Resolver) -> Result<(), PortError> {
                 }
             }
             Some(outcome) = done.recv() => answer(port, outcome)?,
+            knock = net.door.knock() => net.knocked(port, knock)?,
             Some(ended) = net.tasks.join_next_with_id() => net.forget_task(&ended),
         }
         while let Ok(outcome) = done.try_recv() {
@@ -129,7 +151,9 @@ impl Net {
                     return answer(port, Outcome { req, stream: Err(refused) });
                 }
             }
+            Event::Ctl(CtlDown::NetListen { sandbox }, _) => self.door.sandbox = Some(sandbox),
             Event::Ctl(CtlDown::NetForget { sandbox }, _) => {
+                self.door.forget(sandbox);
                 for (_, task) in self.owners.values().filter(|(owner, _)| *owner == sandbox) {
                     task.abort();
                 }
@@ -142,12 +166,33 @@ impl Net {
         Ok(())
     }
 
+    /// Somebody is at the door.
+    fn knocked(&mut self, port: &mut Port, knock: Knock) -> Result<(), PortError> {
+        let (outside, from) = match knock {
+            Knock::Guest(stream, from) => (stream, from),
+            Knock::TurnedAway(turned_away) => {
+                return port.send_ctl(&CtlUp::Listening { error: None, turned_away }, Vec::new());
+            }
+        };
+        let Some(sandbox) = self.door.sandbox else { return Ok(()) };
+        // Without a descriptor to spare, it is closed.
+        let Ok((inside, far)) = pair() else { return Ok(()) };
+        // Only a matter of speed.
+        drop(outside.set_nodelay(true));
+        let task = self.tasks.spawn_local(relay(inside, outside, self.scratch.clone()));
+        self.door.came(task.id(), from.ip());
+        self.owners.insert(task.id(), (sandbox, task));
+        port.send_ctl(&CtlUp::Incoming { from: from.to_string() }, vec![far])
+    }
+
     fn start(&mut self, sandbox: u32, wanted: Wanted) -> Result<(), Refused> {
         // What ended meanwhile counts no more.
         while let Some(ended) = self.tasks.try_join_next_with_id() {
             self.forget_task(&ended);
         }
-        let of_sandbox = self.owners.values().filter(|(owner, _)| *owner == sandbox).count();
+        let guests = |id: &Id| self.door.has(*id);
+        let own = self.owners.iter().filter(|(id, (owner, _))| *owner == sandbox && !guests(id));
+        let of_sandbox = own.count();
         if of_sandbox >= RELAYS_PER_SANDBOX {
             let text = format!("the sandbox has {RELAYS_PER_SANDBOX} connections already");
             return Err((ConnectError::Exhausted, text));
@@ -186,6 +231,7 @@ impl Net {
             Err(error) => error.id(),
         };
         self.owners.remove(&id);
+        self.door.left(id);
     }
 }
 

@@ -24,7 +24,19 @@ pub(crate) fn run<F>(profile: Profile, link: RawFd, serve: F) -> ExitCode
 where
     F: AsyncFnOnce(&mut Port) -> Result<(), PortError>,
 {
-    let confinement = match jail::confine(profile) {
+    enter(jail::confine(profile), link, serve)
+}
+
+/// As [`run`], in a jail that was closed, or not.
+pub(crate) fn enter<F>(
+    confined: Result<Confinement, ConfineError>,
+    link: RawFd,
+    serve: F,
+) -> ExitCode
+where
+    F: AsyncFnOnce(&mut Port) -> Result<(), PortError>,
+{
+    let confinement = match confined {
         Ok(confinement) => confinement,
         Err(error) => {
             crate::log(&error.to_string());

@@ -77,7 +77,11 @@ fn answer(
         limits.open_files = request.open_files.into();
     }
     limits.processes = request.processes.into();
-    let args = &["sandbox-worker", "--role", request.role.name()];
+    let mut args = vec!["sandbox-worker", "--role", request.role.name()];
+    if let Some(listen) = request.listen.as_deref().filter(|_| profile == Profile::Net) {
+        args.extend(["--listen", listen]);
+    }
+    let args = &args;
     let (uid, cgroup) = (request.uid, cgroup.map(|fd| fd.as_fd()));
     match spawn(Spawn { image, args, link, log, profile, uid, limits, cgroup }) {
         Ok(Spawned { pidfd, pid, namespaces }) => {
@@ -130,7 +134,15 @@ mod tests {
         let (link, log) = socketpair_seqpacket().unwrap();
         let image = std::fs::File::open("/dev/null").unwrap();
         let (open_files, processes) = (128, 8);
-        let request = SpawnRequest { sandbox: 7, role, uid, open_files, processes, cgroup: false };
+        let request = SpawnRequest {
+            sandbox: 7,
+            role,
+            uid,
+            open_files,
+            processes,
+            cgroup: false,
+            listen: None,
+        };
         match answer(&request, image.as_fd(), (link, log), None) {
             (SpawnReply::Failed { sandbox: 7, text }, None) => text,
             (other, _) => panic!("{other:?}"),

@@ -7,7 +7,9 @@
 //!    └▶ DeployFailed ◀┘
 //! ```
 
+mod guests;
 mod http;
+mod peers;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,8 @@ use crate::engine::{Delivery, Engine, Net, Out, Setup};
 use crate::minibus::{Refused, json_of, refusal_of};
 use crate::port::{Event, Port, PortError};
 use crate::{echo, role};
-use protocol::ctl::{Assign, CtlDown, CtlUp, EngineKind};
+use guests::Guest;
+use protocol::ctl::{Assign, CtlDown, CtlUp, EngineKind, PeerIdentity};
 use protocol::frame::{Frame, flags};
 use protocol::limits::CODE_BYTES_MAX;
 use protocol::reason::Reason;
@@ -50,6 +53,8 @@ struct Worker {
     engine: Engine,
     streams: Streams,
     setup: Option<Setup>,
+    /// It has no identity that can be used, and takes no component.
+    refused: bool,
     unheard: Unheard,
     pings: Vec<Vec<u8>>,
     /// Bytes posted since the link last had taken everything.
@@ -73,6 +78,7 @@ pub(crate) async fn serve(port: &mut Port) -> Result<(), PortError> {
         engine,
         streams,
         setup: None,
+        refused: false,
         unheard: Unheard::default(),
         pings: Vec::new(),
         posted_bytes: 0,
@@ -139,6 +145,12 @@ impl Worker {
             Event::Ping(body) => self.pings.push(body),
             Event::Ctl(CtlDown::Assign(assign), fds) => return self.assign(port, *assign, fds),
             Event::Ctl(CtlDown::Connected { req }, fds) => self.streams.connected(req, fds),
+            Event::Ctl(CtlDown::Identity(identity), _) => self.identify(port, *identity)?,
+            Event::Ctl(CtlDown::Incoming { conn: id, from }, fds) => {
+                if let Some(stream) = fds.into_iter().next() {
+                    self.streams.arrived(Guest { id, from, stream });
+                }
+            }
             Event::Ctl(CtlDown::ConnectRefused { req, text, .. }, _) => {
                 self.streams.refused(req, text);
             }
@@ -153,6 +165,22 @@ impl Worker {
         Ok(Step::On)
     }
 
+    /// Before the component: it is not loaded under an identity that is none.
+    fn identify(&mut self, port: &mut Port, identity: PeerIdentity) -> Result<(), PortError> {
+        let listens = identity.listens;
+        match self.streams.identify(identity) {
+            Ok(()) => {
+                self.engine.set_listens(listens);
+                Ok(())
+            }
+            Err(text) => {
+                self.refused = true;
+                let failed = CtlUp::DeployFailed { stage: "load".to_owned(), text };
+                port.send_ctl(&failed, Vec::new())
+            }
+        }
+    }
+
     fn assign(
         &mut self,
         port: &mut Port,
@@ -160,7 +188,7 @@ impl Worker {
         fds: Vec<OwnedFd>,
     ) -> Result<Step, PortError> {
         // One assignment in a worker's life.
-        if self.setup.is_some() {
+        if self.setup.is_some() || self.refused {
             return Ok(Step::On);
         }
         if assign.engine == EngineKind::Echo {
@@ -241,6 +269,9 @@ impl Worker {
         }
         for req in self.streams.take_closed() {
             port.send_ctl(&CtlUp::Closed { req }, Vec::new())?;
+        }
+        for (conn, refused) in self.streams.take_left() {
+            port.send_ctl(&CtlUp::Left { conn, refused }, Vec::new())?;
         }
         Ok(())
     }

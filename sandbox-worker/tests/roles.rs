@@ -19,7 +19,7 @@ use protocol::ctl::{
 use protocol::frame::{FrameBuilder, flags};
 use protocol::sys::{self, Ended};
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
@@ -62,6 +62,33 @@ fn the_net_role_connects_and_relays_from_its_jail_and_ends_with_its_link() {
 
     assert_eq!(net.leave(), Ended::Code(0));
     assert_eq!(inside.read(&mut four).unwrap(), 0, "its streams end with it");
+}
+
+#[test]
+fn the_net_role_listens_where_it_was_told_before_its_jail_closed() {
+    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut spawner = Spawner::start();
+    let mut net = spawner.worker_listening(Role::Net, Some(at.to_string()));
+    let (said, _) = net.ctl();
+    assert_eq!(said, CtlUp::Listening { error: None, turned_away: 0 });
+    net.send(&CtlDown::NetListen { sandbox: 2 }, Vec::new());
+    let mut far = TcpStream::connect(at).unwrap();
+    far.write_all(b"ping").unwrap();
+    let (CtlUp::Incoming { from }, fds) = net.ctl() else { panic!("nobody came") };
+    assert_eq!(from, far.local_addr().unwrap().to_string());
+    let mut inside = UnixStream::from(fds.into_iter().next().unwrap());
+    inside.set_nonblocking(false).unwrap();
+    let mut four = [0; 4];
+    inside.read_exact(&mut four).unwrap();
+    assert_eq!(&four, b"ping");
+
+    // A second one finds the place taken, says so, and connects for others all the same.
+    let mut other = spawner.worker_listening(Role::Net, Some(at.to_string()));
+    let (CtlUp::Listening { error: Some(error), .. }, _) = other.ctl() else { panic!() };
+    assert!(error.contains("in use"), "{error}");
+    assert_eq!(connect(&mut other, "127.1", at.port(), true).0, Some(ConnectError::NotResolved));
+    assert_eq!(net.leave(), Ended::Code(0));
+    assert!(TcpStream::connect(at).is_err(), "the listener ends with it");
 }
 
 fn job(base: &str) -> CtlDown {

@@ -4,9 +4,9 @@ use super::bucket::Bucket;
 use super::describe_value;
 use super::dial::Dial;
 use super::limits::{
-    CONNECTIONS_MAX, DIAL_PAUSE, DIALS_BURST, DIALS_PER_SECOND, ERROR_BYTES_MAX, LOG_LINES_BURST,
-    LOG_LINES_PER_SECOND, POSTS_BURST, POSTS_PER_SECOND, POSTS_WAITING_BYTES, TIMERS_MAX,
-    WS_BUFFER_BYTES, WS_BUFFER_BYTES_ALL, WS_BUFFER_MESSAGES,
+    CONNECTIONS_MAX, DIAL_PAUSE, DIALS_BURST, DIALS_PER_SECOND, ERROR_BYTES_MAX, GUESTS_FROM,
+    LOG_LINES_BURST, LOG_LINES_PER_SECOND, POSTS_BURST, POSTS_PER_SECOND, POSTS_WAITING_BYTES,
+    TIMERS_MAX, WS_BUFFER_BYTES, WS_BUFFER_BYTES_ALL, WS_BUFFER_MESSAGES,
 };
 use super::{Ctx, Net, Value};
 use crate::minibus::{Posted, Refused, frame_of};
@@ -149,6 +149,8 @@ pub(crate) struct Host {
     pub(crate) link_full: bool,
     /// A listener was added since this was last asked.
     pub(crate) listened: bool,
+    /// Connections that come in are given to the component.
+    pub(crate) listens: bool,
     outs: VecDeque<Out>,
     /// Bytes of the messages among them.
     posted_bytes: usize,
@@ -172,6 +174,7 @@ impl Host {
             stage: None,
             link_full: false,
             listened: false,
+            listens: false,
             outs: VecDeque::new(),
             posted_bytes: 0,
             timers: Timers::default(),
@@ -257,7 +260,7 @@ impl Host {
         if self.dial.count() >= CONNECTIONS_MAX {
             return Err(format!("more than {CONNECTIONS_MAX} connections"));
         }
-        self.last_conn = self.last_conn.wrapping_add(1).max(1);
+        self.last_conn = (self.last_conn.wrapping_add(1) % GUESTS_FROM).max(1);
         Ok(self.last_conn)
     }
 
@@ -353,6 +356,9 @@ impl Host {
         self.now = now;
         match event {
             Net::WsOpened { conn, .. } => self.dial.opened(now, *conn),
+            Net::WsAccepted { conn, .. } => {
+                self.sockets.insert(*conn, Buffered::default());
+            }
             Net::WsText { .. } | Net::WsBinary { .. } => self.posts.earn(),
             Net::WsSent { conn, bytes } => {
                 if let Some(buffered) = self.sockets.get_mut(conn) {

@@ -80,3 +80,21 @@ pub(crate) const HTTP_EXCHANGE: Duration = Duration::from_mins(2);
 pub(crate) const NET_EVENTS: usize = 16;
 /// Longest time that open sockets get to close in order when the component is removed.
 pub(crate) const STOP_SOCKETS: Duration = Duration::from_millis(500);
+/// Number from which on sockets are of connections that came in; below are those that were made. All
+/// are small integers to the engine.
+pub(crate) const GUESTS_FROM: u32 = 0x4000_0000;
+/// Connections that came in and have not ended: as many as the runtime lets in.
+pub(crate) const GUESTS_MAX: usize = protocol::limits::GUESTS_MAX;
+/// How long somebody who came may take to say who it is: TLS and the handshake of the WebSocket.
+pub(crate) const GUEST_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Bytes of one message of somebody who came: a little more than the largest that has its place in
+/// one packet.
+pub(crate) const GUEST_MESSAGE_BYTES: usize = 256 * 1_024;
+/// Messages a second that somebody who came may send on average.
+pub(crate) const GUEST_MESSAGES_PER_SECOND: u32 = 500;
+/// Messages that somebody who came may send at once.
+pub(crate) const GUEST_MESSAGES_BURST: u32 = 1_024;
+/// How long nothing is sent to somebody who came before it is asked whether it lives.
+pub(crate) const GUEST_PING: Duration = Duration::from_secs(15);
+/// How long somebody who came may be silent, which is longer than it takes to answer.
+pub(crate) const GUEST_SILENCE: Duration = Duration::from_secs(40);

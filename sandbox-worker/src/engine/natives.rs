@@ -195,7 +195,9 @@ fn sockets<'js>(object: &Object<'js>, host: &Shared) -> rquickjs::Result<()> {
     let it = Rc::clone(host);
     put(object, "wsClose", move |conn: u32, code: u16, reason: String| {
         it.borrow_mut().ws_close(conn, code, reason);
-    })
+    })?;
+    let it = Rc::clone(host);
+    put(object, "listens", move || it.borrow().listens)
 }
 
 type Target = Upto<{ limits::URL_BYTES_MAX }>;

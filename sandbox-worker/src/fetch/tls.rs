@@ -1,7 +1,7 @@
 //! Trust roots: the bundled ones, and what the operator configured for a domain.
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::Arc;
 
@@ -16,21 +16,28 @@ pub(crate) enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
-/// A client that trusts the bundled roots and those in `ca_pem` (PEM, empty for none).
+/// What a client shows of itself: its certificate with what leads to the root, and its key.
+pub(crate) type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// A client that trusts the bundled roots and those in `ca_pem` (PEM, empty for none), and says who
+/// it is if it has something to show.
 ///
 /// # Errors
-/// `ca_pem` holds something else.
-pub(crate) fn client(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
+/// `ca_pem` holds something else, or the key is not that of the certificate.
+pub(crate) fn client(ca_pem: &str, shown: Option<Shown>) -> Result<Arc<ClientConfig>, TlsError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
         let certificate = certificate.map_err(|error| TlsError::Roots(error.to_string()))?;
         roots.add(certificate).map_err(|error| TlsError::Roots(error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match shown {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -41,8 +48,8 @@ mod tests {
 
     #[test]
     fn the_bundled_roots_are_enough_and_rubbish_is_refused() {
-        assert!(client("").is_ok());
+        assert!(client("", None).is_ok());
         let rubbish = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(client(rubbish), Err(TlsError::Roots(_))));
+        assert!(matches!(client(rubbish, None), Err(TlsError::Roots(_))));
     }
 }

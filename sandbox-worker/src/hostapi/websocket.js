@@ -89,6 +89,46 @@
     Object.defineProperty(WebSocket.prototype, name, { value, enumerable: true });
   });
 
+  // Connections that come in. The runtime listens, speaks TLS and knows whose certificate it is; a
+  // component with the `listen` grant is given each as an open WebSocket whose `peer` is the domain
+  // of the runtime at its other end.
+  let server = null;
+
+  class WebSocketServer extends EventTarget {
+    constructor() {
+      super();
+      if (!host.listens()) {
+        throw new DOMException('the listen grant is missing', 'NotAllowedError');
+      }
+      if (server !== null) {
+        throw new DOMException('there is a server already', 'InvalidStateError');
+      }
+      this.onconnection = null;
+      server = this;
+    }
+
+    // Takes no more; those who are here stay.
+    close() {
+      if (server === this) {
+        server = null;
+      }
+    }
+  }
+
+  api.wsAccepted = (conn, peer, from) => {
+    if (server === null) {
+      host.wsClose(conn, 0, '');
+      return;
+    }
+    const socket = Object.assign(Object.create(WebSocket.prototype), {
+      readyState: OPEN, bufferedAmount: 0, protocol: '', extensions: '', binaryType: 'arraybuffer',
+      onopen: null, onmessage: null, onerror: null, onclose: null, url: `wss://${peer}/`, peer, from, _conn: conn,
+    });
+    sockets.set(conn, socket);
+    server.dispatchEvent(Object.assign(new Event('connection'), { socket }));
+  };
+  api.define('WebSocketServer', WebSocketServer);
+
   api.wsOpened = (conn, protocol) => {
     const socket = sockets.get(conn);
     if (socket !== undefined && socket.readyState === CONNECTING) {

@@ -30,3 +30,13 @@ pub(crate) const DNS_SERVERS_MAX: usize = 3;
 pub(crate) const DNS_ANSWER_BYTES: usize = 4_096;
 /// Bytes that are read of `/etc/hosts` and `/etc/resolv.conf`.
 pub(crate) const HOSTS_BYTES: u64 = 1_048_576;
+/// Connections of one address that are in at a time: a few, or one host could keep all others out.
+pub(crate) const GUESTS_PER_ADDRESS: usize = 32;
+/// Connections a second that are let in on average.
+pub(crate) const GUESTS_PER_SECOND: u32 = 20;
+/// Connections that are let in at once.
+pub(crate) const GUESTS_BURST: u32 = 64;
+/// How long nobody is accepted after the kernel refused to.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is said how many were turned away.
+pub(crate) const TURNED_AWAY_SAID: Duration = Duration::from_secs(1);

@@ -1,8 +1,10 @@
 //! The net role against a daemon's end of a link, over real sockets on loopback.
 #![allow(clippy::arithmetic_side_effects, reason = "tests")]
 
+mod door;
+
 use super::limits::RELAYS_PER_SANDBOX;
-use super::{Resolver, serve};
+use super::{Door, Resolver, serve};
 use crate::port::Port;
 use crate::port::tests::DaemonEnd;
 use protocol::ctl::{ConnectError, CtlDown, CtlUp};
@@ -16,12 +18,21 @@ use tokio::task::LocalSet;
 
 /// Runs `test` with the daemon's end of a link to a running net role.
 async fn with_net<F: Future<Output = ()>>(test: impl FnOnce(DaemonEnd) -> F) {
-    with_resolver(Resolver::parse("", ""), test).await;
+    with_role(Resolver::parse("", ""), None, test).await;
 }
 
-/// The same, of a role that resolves like this.
+/// Likewise, of a role that resolves like this.
 async fn with_resolver<F: Future<Output = ()>>(
     resolver: Resolver,
+    test: impl FnOnce(DaemonEnd) -> F,
+) {
+    with_role(resolver, None, test).await;
+}
+
+/// Likewise, with a listener that it may have from before.
+async fn with_role<F: Future<Output = ()>>(
+    resolver: Resolver,
+    listener: Option<std::net::TcpListener>,
     test: impl FnOnce(DaemonEnd) -> F,
 ) {
     LocalSet::new()
@@ -29,7 +40,7 @@ async fn with_resolver<F: Future<Output = ()>>(
             let (daemon, socket) = DaemonEnd::new();
             let net = tokio::task::spawn_local(async move {
                 let mut port = Port::new(socket).unwrap();
-                serve(&mut port, resolver).await
+                serve(&mut port, resolver, Door::new(listener).unwrap()).await
             });
             test(daemon).await;
             net.await.unwrap().unwrap();

@@ -71,6 +71,7 @@ pub(super) fn run() -> Result<Tried, String> {
         open_files: OPEN_FILES,
         processes: PROCESSES,
         cgroup: false,
+        listen: None,
     };
     let bytes = request.encode().map_err(|error| error.to_string())?;
     send_packet(spawner.link.as_fd(), &bytes, &[theirs.as_fd(), log_end.as_fd()])

@@ -1,11 +1,13 @@
 //! Connections of the component: each is a task over a stream that the daemon gives on request.
 
+use super::guests::{self, Guest};
+use super::peers::{self, Door};
 use super::{http, websocket};
-use crate::engine::limits::{CONNECT, WS_BUFFER_MESSAGES};
+use crate::engine::limits::{CONNECT, GUESTS_FROM, GUESTS_MAX, WS_BUFFER_MESSAGES};
 use crate::engine::{Attempt, Net, host_of};
 use crate::fetch::tls;
 use crate::port::{Port, PortError};
-use protocol::ctl::{CtlUp, Target};
+use protocol::ctl::{CtlUp, PeerIdentity, Target};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use std::cell::RefCell;
@@ -24,13 +26,17 @@ use url::Url;
 /// Requests for streams that wait for the link.
 const ASKS: usize = 64;
 
-/// A stream is wanted by a task.
+/// A task wants something of the daemon.
 #[derive(Debug)]
-pub(super) struct Ask {
-    host: String,
-    port: u16,
-    reply: oneshot::Sender<Opened>,
+pub(super) enum Ask {
+    /// A stream.
+    Stream { host: String, port: u16, reply: oneshot::Sender<Opened> },
+    /// That it knows whose a connection is.
+    Peer { conn: u32, domain: String, told: oneshot::Sender<()> },
 }
+
+/// A guest that has left, and why, if it was refused.
+type Left = (u32, Option<String>);
 
 type Opened = Result<(Lease, OwnedFd), String>;
 
@@ -69,15 +75,26 @@ struct Rights {
     grants: Vec<String>,
     tls: Option<Result<Arc<ClientConfig>, String>>,
     ca_pem: String,
+    identity: Option<PeerIdentity>,
+    door: Option<Result<Door, String>>,
 }
 
 impl Rights {
     /// Made when the first connection needs it.
     fn tls(&mut self) -> Result<Arc<ClientConfig>, String> {
-        let ca_pem = &self.ca_pem;
-        let made =
-            self.tls.get_or_insert_with(|| tls::client(ca_pem).map_err(|error| error.to_string()));
+        let (ca_pem, identity) = (&self.ca_pem, &self.identity);
+        let made = self.tls.get_or_insert_with(|| {
+            let shown = identity.as_ref().map(peers::shown).transpose()?;
+            tls::client(ca_pem, shown).map_err(|error| error.to_string())
+        });
         made.clone()
+    }
+
+    /// Likewise, when the first one comes.
+    fn door(&mut self) -> Result<Door, String> {
+        let identity = self.identity.as_ref().filter(|identity| identity.listens);
+        let Some(identity) = identity else { return Err("nobody may come here".to_owned()) };
+        self.door.get_or_insert_with(|| Door::new(identity)).clone()
     }
 }
 
@@ -94,6 +111,14 @@ impl Dialer {
     pub(super) async fn tell(&self, net: Net) {
         // The loop that receives lives as long as the tasks.
         drop(self.nets.send(net).await);
+    }
+
+    /// Waits until the daemon is told of whom a connection is.
+    pub(super) async fn introduce(&self, conn: u32, domain: String) {
+        let (told, heard) = oneshot::channel();
+        // The loop that receives lives as long as the tasks.
+        drop(self.asks.send(Ask::Peer { conn, domain, told }).await);
+        drop(heard.await);
     }
 
     /// A stream to the host of `url`, with TLS if its scheme says so.
@@ -115,7 +140,10 @@ impl Dialer {
         let port = url.port_or_known_default().unwrap_or(0);
         let (reply, opened) = oneshot::channel();
         let gone = || "the runtime is gone".to_owned();
-        self.asks.send(Ask { host: host.clone(), port, reply }).await.map_err(|_e| gone())?;
+        self.asks
+            .send(Ask::Stream { host: host.clone(), port, reply })
+            .await
+            .map_err(|_e| gone())?;
         let (lease, fd) = opened.await.map_err(|_e| gone())??;
         let socket = std::os::unix::net::UnixStream::from(fd);
         let fault = |error: std::io::Error| format!("{granted}: {error}");
@@ -147,6 +175,8 @@ pub(super) struct Streams {
     opening: HashMap<u32, oneshot::Sender<Opened>>,
     last_req: u32,
     closed: Rc<RefCell<Vec<u32>>>,
+    left: Rc<RefCell<Vec<Left>>>,
+    guests: usize,
 }
 
 impl Streams {
@@ -161,13 +191,54 @@ impl Streams {
             opening: HashMap::new(),
             last_req: 0,
             closed: Rc::default(),
+            left: Rc::default(),
+            guests: 0,
         };
         (streams, asked)
     }
 
     /// What connections are allowed, and which roots they trust besides the bundled ones.
     pub(super) fn grant(&mut self, grants: Vec<String>, ca_pem: String) {
-        *self.dialer.rights.borrow_mut() = Rights { grants, tls: None, ca_pem };
+        let mut rights = self.dialer.rights.borrow_mut();
+        (rights.grants, rights.ca_pem, rights.tls) = (grants, ca_pem, None);
+    }
+
+    /// With what its connections prove whose they are.
+    ///
+    /// # Errors
+    /// It cannot be used, as one sentence.
+    pub(super) fn identify(&mut self, identity: PeerIdentity) -> Result<(), String> {
+        let mut rights = self.dialer.rights.borrow_mut();
+        let listens = identity.listens;
+        peers::shown(&identity)?;
+        rights.identity = Some(identity);
+        if listens { rights.door().map(drop) } else { Ok(()) }
+    }
+
+    /// Somebody came.
+    pub(super) fn arrived(&mut self, guest: Guest) {
+        let (id, left) = (guest.id, Rc::clone(&self.left));
+        if self.guests >= GUESTS_MAX {
+            left.borrow_mut().push((id, Some(format!("more than {GUESTS_MAX} connections"))));
+            return;
+        }
+        self.guests = self.guests.saturating_add(1);
+        let door = self.dialer.rights.borrow_mut().door();
+        let (commands, orders) = mpsc::channel(WS_BUFFER_MESSAGES.saturating_add(1));
+        let run = guests::run(self.dialer.clone(), guest, door, orders);
+        let task = self.tasks.spawn_local(async move {
+            let refused = run.await;
+            left.borrow_mut().push((id, refused));
+            guests::conn_of(id)
+        });
+        self.running.insert(guests::conn_of(id), Running { task, commands: Some(commands) });
+    }
+
+    /// Those who have left and are not yet reported.
+    pub(super) fn take_left(&mut self) -> Vec<Left> {
+        let left = std::mem::take(&mut *self.left.borrow_mut());
+        self.guests = self.running.keys().filter(|conn| **conn >= GUESTS_FROM).count();
+        left
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -214,15 +285,24 @@ impl Streams {
         }
     }
 
-    /// Asks the daemon for a stream.
+    /// Says to the daemon what a task wants.
     ///
     /// # Errors
     /// The link failed.
     pub(super) fn ask(&mut self, port: &mut Port, ask: Ask) -> Result<(), PortError> {
-        self.last_req = self.last_req.wrapping_add(1).max(1);
-        self.opening.insert(self.last_req, ask.reply);
-        let target = Target::Tcp { host: ask.host, port: ask.port };
-        port.send_ctl(&CtlUp::Connect { req: self.last_req, target }, Vec::new())
+        let up = match ask {
+            Ask::Stream { host, port, reply } => {
+                self.last_req = self.last_req.wrapping_add(1).max(1);
+                self.opening.insert(self.last_req, reply);
+                CtlUp::Connect { req: self.last_req, target: Target::Tcp { host, port } }
+            }
+            Ask::Peer { conn, domain, told } => {
+                // Who waits for it goes on behind this on the link.
+                let _gone = told.send(());
+                CtlUp::Peer { conn, domain }
+            }
+        };
+        port.send_ctl(&up, Vec::new())
     }
 
     /// A stream came.

@@ -1,5 +1,7 @@
 //! The role over a real link, with a daemon and servers in the same process.
 
+mod guests;
+
 use super::serve;
 use crate::port::Port;
 use crate::port::tests::DaemonEnd;
@@ -45,10 +47,17 @@ struct World {
     worker: JoinHandle<Result<(), String>>,
     /// Streams that the worker gave back.
     closed: Vec<u32>,
+    /// Why guests left, if they were shown out.
+    left: Vec<(u32, Option<String>)>,
 }
 
 impl World {
     async fn new(assign: Box<Assign>, code: &str) -> Self {
+        Self::begin(None, assign, code).await
+    }
+
+    /// With something that the daemon says before.
+    async fn begin(before: Option<CtlDown>, assign: Box<Assign>, code: &str) -> Self {
         let (mut daemon, socket) = DaemonEnd::new();
         let worker = tokio::task::spawn_local(async move {
             let mut port = Port::new(socket).unwrap();
@@ -56,9 +65,12 @@ impl World {
         });
         assert!(matches!(daemon.next().await, Some((Got::Hello(hello), ..)) if hello.role == 1));
         daemon.welcome();
+        if let Some(before) = before {
+            daemon.send(&before);
+        }
         let code = sys::sealed_memfd("code", code.as_bytes()).unwrap();
         daemon.send_with(&CtlDown::Assign(assign), vec![code]);
-        Self { daemon, worker, closed: Vec::new() }
+        Self { daemon, worker, closed: Vec::new(), left: Vec::new() }
     }
 
     /// With a form-A component whose `activate` is this, active.
@@ -108,6 +120,7 @@ impl World {
                 (Got::Ctl, frame, _) => {
                     match CtlUp::decode(frame.view().unwrap().body()).unwrap() {
                         CtlUp::Closed { req } => self.closed.push(req),
+                        CtlUp::Left { conn, refused } => self.left.push((conn, refused)),
                         CtlUp::Log { .. } => {}
                         other => panic!("{other:?}"),
                     }

@@ -5,11 +5,14 @@ use crate::engine::Net;
 use crate::engine::limits::{CONNECT, WS_CLOSE, WS_MESSAGE_BYTES};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
+use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Error};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use url::Url;
 
@@ -21,14 +24,14 @@ const NO_CODE: u16 = 1005;
 const ABNORMAL: u16 = 1006;
 
 /// How it ended; `error` is empty if in order.
-struct End {
-    code: u16,
-    reason: String,
-    clean: bool,
-    error: String,
+pub(super) struct End {
+    pub(super) code: u16,
+    pub(super) reason: String,
+    pub(super) clean: bool,
+    pub(super) error: String,
 }
 
-fn broken(error: impl std::fmt::Display) -> End {
+pub(super) fn broken(error: impl std::fmt::Display) -> End {
     End { code: ABNORMAL, reason: String::new(), clean: false, error: error.to_string() }
 }
 
@@ -51,7 +54,7 @@ pub(super) async fn run(
             let (sink, source) = socket.split();
             tokio::select! {
                 end = read(&dialer, conn, source) => end,
-                end = write(&dialer, conn, sink, orders) => end,
+                end = write(&dialer, conn, sink, orders, None) => end,
             }
         }
         Err(error) => broken(error),
@@ -93,15 +96,7 @@ async fn read(dialer: &Dialer, conn: u32, mut source: SplitStream<Socket>) -> En
             Ok(Message::Binary(bytes)) => {
                 dialer.tell(Net::WsBinary { conn, bytes: bytes.to_vec() }).await;
             }
-            Ok(Message::Close(frame)) => {
-                // Reading on is what sends our own close.
-                let rest = async { while let Some(Ok(_)) = source.next().await {} };
-                drop(timeout(WS_CLOSE, rest).await);
-                let (code, reason) = frame.map_or((NO_CODE, String::new()), |frame| {
-                    (u16::from(frame.code), frame.reason.as_str().to_owned())
-                });
-                return End { code, reason, clean: true, error: String::new() };
-            }
+            Ok(Message::Close(frame)) => return closed(&mut source, frame).await,
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
             Err(error) => return broken(error),
         }
@@ -109,13 +104,43 @@ async fn read(dialer: &Dialer, conn: u32, mut source: SplitStream<Socket>) -> En
     broken("the connection ended without a close")
 }
 
-async fn write(
+/// The other side closed it.
+pub(super) async fn closed(source: &mut SplitStream<Socket>, frame: Option<CloseFrame>) -> End {
+    // Reading on is what sends our own close.
+    let rest = async { while let Some(Ok(_)) = source.next().await {} };
+    drop(timeout(WS_CLOSE, rest).await);
+    let (code, reason) = frame.map_or((NO_CODE, String::new()), |frame| {
+        (u16::from(frame.code), frame.reason.as_str().to_owned())
+    });
+    End { code, reason, clean: true, error: String::new() }
+}
+
+/// Whether the other side broke the rules, rather than the connection.
+pub(super) fn is_breach(error: &Error) -> bool {
+    matches!(error, Error::Capacity(_) | Error::Utf8(_) | Error::Protocol(_))
+        && !matches!(error, Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))
+}
+
+/// Sends what is ordered, and with `ping` a ping whenever there was no order for so long.
+pub(super) async fn write(
     dialer: &Dialer,
     conn: u32,
     mut sink: SplitSink<Socket, Message>,
     mut orders: Receiver<Command>,
+    ping: Option<Duration>,
 ) -> End {
-    while let Some(order) = orders.recv().await {
+    let rest = ping.unwrap_or(Duration::MAX);
+    loop {
+        let order = match timeout(rest, orders.recv()).await {
+            Ok(Some(order)) => order,
+            Ok(None) => return broken("given up"),
+            Err(_elapsed) => {
+                if let Err(error) = sink.send(Message::Ping(Bytes::new())).await {
+                    return broken(error);
+                }
+                continue;
+            }
+        };
         let (message, bytes) = match order {
             Command::Text(text) => {
                 let bytes = text.len();
@@ -140,5 +165,4 @@ async fn write(
         }
         dialer.tell(Net::WsSent { conn, bytes }).await;
     }
-    broken("given up")
 }

@@ -69,13 +69,19 @@ impl Spawner {
 
     /// A worker of `role`, which has said that it is confined and ready, and is welcomed.
     pub fn worker(&mut self, role: Role) -> Worker {
+        self.worker_listening(role, None)
+    }
+
+    /// Likewise, one that listens there.
+    pub fn worker_listening(&mut self, role: Role, listen: Option<String>) -> Worker {
         let sandbox = self.next;
         self.next += 1;
         let (ours, theirs) = sys::socketpair_seqpacket().unwrap();
         let (log, log_end) = UnixStream::pair().unwrap();
         let uid = geteuid().is_root().then_some(TEST_UID + sandbox);
         let (open_files, processes) = (256, 8);
-        let request = SpawnRequest { sandbox, role, uid, open_files, processes, cgroup: false };
+        let request =
+            SpawnRequest { sandbox, role, uid, open_files, processes, cgroup: false, listen };
         let bytes = request.encode().unwrap();
         sys::send_packet(self.link.as_fd(), &bytes, &[theirs.as_fd(), log_end.as_fd()]).unwrap();
         drop((theirs, log_end));
