@@ -1,9 +1,11 @@
 //! The configuration file: what may stand in it, its defaults, and where in it an error is.
 
+mod peers;
 mod value;
 
 use crate::limits::{CA_BYTES_MAX, CONFIG_BYTES_MAX, SANDBOX_BESIDE_HEAP_BYTES};
 use crate::shell::Bounds;
+use peers::P2pTable;
 use protocol::ctl::Level;
 use protocol::limits::DEADLINE_MAX_MS;
 use runtime_core::{DomainSettings, Settings};
@@ -92,7 +94,7 @@ struct File {
     sandbox: SandboxTable,
     supervision: SupervisionTable,
     delivery: DeliveryTable,
-    p2p: Empty,
+    p2p: P2pTable,
     log: LogTable,
     metrics: Empty,
     chaos: Empty,
@@ -129,6 +131,7 @@ struct DomainTable {
     hosts: BTreeMap<HostPort, HostPort>,
     ca: Option<Spanned<PathBuf>>,
     integrity: Option<Spanned<Integrity>>,
+    p2p: Option<HostPort>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -230,6 +233,8 @@ impl Config {
                 return Err(place.needs_home_stub(addresses.span().start, &settings.domain));
             }
         }
+        peers::check_roots(&place, &settings.domains)?;
+        settings.p2p = file.p2p.check(&place)?;
         let open_files = bounded(&place, file.sandbox.open_files.as_ref(), (128, 32, 4_096))?;
         let processes = bounded(&place, file.sandbox.pids.as_ref(), (8, 1, 1_024))?;
         let cpu_percent = file.sandbox.cpu.map(|cpu| cpu.0);
@@ -274,6 +279,7 @@ impl DomainTable {
             hosts: self.hosts.into_iter().map(|(from, to)| (from.0, to.0)).collect(),
             ca_pem,
             pin,
+            p2p: self.p2p.map(|place| place.0),
         })
     }
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 pub(crate) const CONFIG_BYTES_MAX: u64 = 1_048_576;
 /// Bytes of a trust root in PEM; it travels to the worker inside one control message.
 pub(crate) const CA_BYTES_MAX: u64 = 65_536;
+/// Bytes of the certificate of this runtime with its chain, and of its key, each.
+pub(crate) const PEER_KEY_BYTES_MAX: u64 = 32_768;
+/// Bytes of the trust roots of all peers together: they cross in one control message, with those.
+pub(crate) const PEER_ROOTS_BYTES_MAX: u64 = 65_536;
 /// Bytes of `state/runtime.json`.
 pub(crate) const IDENTITY_BYTES_MAX: u64 = 4_096;
 /// Bytes of the worker binary; a debug build has about a tenth of it.

@@ -18,6 +18,18 @@ pub enum RouteKey {
         /// Whole domain, never cut to two labels: `sip.co.uk` must not speak for all of `co.uk`.
         domain: String,
     },
+    /// The handler of connections with other runtimes, of the home domain.
+    P2pHandler(String),
+    /// The connection that was made to another runtime: its address, canonical.
+    P2p(String),
+}
+
+/// What operators call the handler.
+const HANDLER: &str = "p2p-handler";
+
+/// A runtime's address without its scheme: `<domain>/<id>`.
+fn place(runtime: &str) -> &str {
+    runtime.split_once("://").map_or(runtime, |(_, place)| place)
 }
 
 impl RouteKey {
@@ -48,6 +60,9 @@ impl RouteKey {
         if argument.contains(':') && argument.contains('@') || argument.contains("://") {
             return Address::parse(argument).ok()?.route_key(home);
         }
+        if argument == HANDLER {
+            return Some(Self::P2pHandler(home.to_owned()));
+        }
         // The same door as for messages, or an operator could start a stub that none reaches.
         let address = Address::parse(&format!("domain://{argument}")).ok()?;
         address.path().is_empty().then(|| Self::Domain(address.domain().to_owned()))
@@ -56,7 +71,14 @@ impl RouteKey {
     /// The domain that is served.
     pub fn domain(&self) -> &str {
         match self {
-            Self::Domain(domain) | Self::Idp(domain) | Self::Legacy { domain, .. } => domain,
+            Self::Domain(domain)
+            | Self::Idp(domain)
+            | Self::Legacy { domain, .. }
+            | Self::P2pHandler(domain) => domain,
+            Self::P2p(runtime) => {
+                let place = place(runtime);
+                place.split_once('/').map_or(place, |(domain, _)| domain)
+            }
         }
     }
 
@@ -73,7 +95,11 @@ impl RouteKey {
                 names.push(format!("{scheme}.{second}.{last}"));
             }
         }
-        names.push("default".to_owned());
+        names.push(match self {
+            Self::P2pHandler(_) => HANDLER.to_owned(),
+            Self::P2p(_) => "p2p-requester".to_owned(),
+            Self::Domain(_) | Self::Idp(_) | Self::Legacy { .. } => "default".to_owned(),
+        });
         names
     }
 }
@@ -84,6 +110,8 @@ impl fmt::Display for RouteKey {
             Self::Domain(domain) => f.write_str(domain),
             Self::Idp(domain) => write!(f, "idp.{domain}"),
             Self::Legacy { scheme, domain } => write!(f, "{scheme}.{domain}"),
+            Self::P2pHandler(_) => f.write_str(HANDLER),
+            Self::P2p(runtime) => write!(f, "p2p.{}", place(runtime)),
         }
     }
 }

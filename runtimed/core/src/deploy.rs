@@ -92,6 +92,12 @@ impl Ua {
         if self.stopping {
             return Err(Refusal::new(Reason::Stopping, "the runtime is stopping"));
         }
+        let p2p = matches!(key, RouteKey::P2pHandler(_) | RouteKey::P2p(_));
+        if p2p && self.settings.p2p.is_none() {
+            let text = "this runtime has no [p2p]";
+            return Err(Refusal::new(Reason::NotImplemented, text));
+        }
+        self.door.removed &= !matches!(key, RouteKey::P2pHandler(_));
         if let Some(component) = self.components.get_mut(key).filter(|c| c.state == State::Stopping)
         {
             match component.after_stop {

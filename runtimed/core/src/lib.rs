@@ -25,5 +25,5 @@ pub use crate::bus::counters::Counters;
 pub use crate::core::Core;
 pub use effect::{Attach, Effect, ReplyTo};
 pub use input::{CodeHandle, Digest, Exit, Input, LinkId, SandboxId, StreamHandle, Time, Token};
-pub use settings::{DomainSettings, Settings};
+pub use settings::{DomainSettings, P2pSettings, Settings};
 pub use store::{Change, Record, RecordKey, Table};

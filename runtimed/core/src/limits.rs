@@ -168,3 +168,5 @@ pub const TURN_MS: u32 = 2_000;
 pub const STATUS_KEPT_MS: u64 = 1_000;
 /// Bytes of the sentence that a stub gives with its status.
 pub const STATUS_DESC_BYTES: usize = 512;
+/// Bytes of what is said of somebody who came.
+pub const GUEST_TEXT_BYTES: usize = 256;

@@ -388,6 +388,7 @@ impl Ua {
 
     fn undeploy(&mut self, now: Time, token: Token, name: &str, out: &mut Vec<UaOut>) {
         let Some(key) = self.named(name) else { return };
+        self.door.removed |= matches!(key, RouteKey::P2pHandler(_));
         let has_process = self.components.get(&key).is_some_and(|c| c.stub.is_some());
         let removed = Refusal::new(protocol::reason::Reason::Undeployed, "an operator removed it");
         self.answer_waiters(&key, Some(&removed), out);

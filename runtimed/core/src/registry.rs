@@ -5,7 +5,6 @@ pub(crate) mod allocation;
 mod blocks;
 mod reuse;
 
-use crate::grants::Grants;
 use crate::input::{SandboxId, Time};
 use crate::limits::{BUILTIN_BODY_BYTES, STATUS_DESC_BYTES};
 use crate::settings::{DomainSettings, Settings};
@@ -38,9 +37,12 @@ impl Ua {
             hosts: std::collections::BTreeMap::new(),
             ca_pem: String::new(),
             pin: false,
+            p2p: None,
         };
         let own = match key {
-            RouteKey::Domain(domain) => domain.clone(),
+            RouteKey::Domain(_) | RouteKey::P2pHandler(_) | RouteKey::P2p(_) => {
+                key.domain().to_owned()
+            }
             RouteKey::Idp(domain) => format!("domain-idp://{domain}"),
             RouteKey::Legacy { scheme, domain } => format!("{scheme}://{domain}"),
         };
@@ -57,9 +59,11 @@ impl Ua {
         self.settings = settings.clone();
         let keys: Vec<RouteKey> = self.components.keys().cloned().collect();
         for key in keys {
-            let domain = self.domain_settings(&key).clone();
-            if let Some(package) = self.components.get_mut(&key).and_then(|c| c.package.as_mut()) {
-                package.grants = Grants::decide(&package.descriptor.wanted, &domain);
+            let package = self.components.get(&key).and_then(|c| c.package.as_ref());
+            let grants = package.map(|package| self.grants_for(&key, &package.descriptor.wanted));
+            let package = self.components.get_mut(&key).and_then(|c| c.package.as_mut());
+            if let (Some(package), Some(grants)) = (package, grants) {
+                package.grants = grants;
             }
         }
     }
@@ -68,6 +72,8 @@ impl Ua {
     pub(crate) fn allocate(&mut self, key: &RouteKey) -> Address {
         let guid = format!("{:016x}{:016x}", self.random(), self.random());
         let text = match key {
+            RouteKey::P2pHandler(_) => return self.handler_address(),
+            RouteKey::P2p(_) => format!("hyperty-runtime://{}/p2prequester/{guid}", key.domain()),
             RouteKey::Idp(domain) => format!("domain-idp://{domain}/stub/{guid}"),
             RouteKey::Domain(domain) | RouteKey::Legacy { domain, .. } => {
                 format!("hyperty-runtime://{domain}/protostub/{guid}")

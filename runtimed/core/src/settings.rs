@@ -20,6 +20,28 @@ pub struct DomainSettings {
     pub ca_pem: String,
     /// Only code with exactly this digest history (`integrity = "pin"`).
     pub pin: bool,
+    /// Where its runtimes listen for ours, `host:port`; and they may come here.
+    pub p2p: Option<String>,
+}
+
+/// Connections between runtimes without a message node.
+#[derive(Clone, PartialEq, Eq)]
+pub struct P2pSettings {
+    /// Where the net role listens, `address:port`.
+    pub listen: String,
+    /// Certificate and chain in PEM, read by the shell.
+    pub certificate_pem: String,
+    /// Private key in PEM, read by the shell.
+    pub key_pem: String,
+    /// Where the stubs of both sides are listed; `None`: in the home domain's catalogue.
+    pub catalogue: Option<String>,
+}
+
+impl std::fmt::Debug for P2pSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key is nobody's to read in a log.
+        f.debug_struct("P2pSettings").field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 /// The configuration, checked.
@@ -63,6 +85,8 @@ pub struct Settings {
     pub default_deadline_ms: u64,
     /// Messages parked per route key.
     pub parked_messages: usize,
+    /// Whether and how this runtime talks to others directly.
+    pub p2p: Option<P2pSettings>,
 }
 
 impl Settings {
@@ -77,6 +101,7 @@ impl Settings {
             pid: old.pid,
             epoch_ms: old.epoch_ms,
             seed: old.seed,
+            p2p: old.p2p.clone(),
             ..self
         }
     }
@@ -112,6 +137,7 @@ impl Default for Settings {
             idle_ms: 600_000,
             default_deadline_ms: 15_000,
             parked_messages: 256,
+            p2p: None,
         }
     }
 }

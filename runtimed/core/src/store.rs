@@ -95,7 +95,10 @@ impl RecordKey {
     /// The row of a stub. A domain and a legacy scheme may read the same, so that they are two.
     pub fn stub(key: &RouteKey) -> Self {
         match key {
-            RouteKey::Domain(domain) => Self::new(Table::Stub, domain),
+            // Those of P2P connections are never kept.
+            RouteKey::Domain(domain) | RouteKey::P2pHandler(domain) | RouteKey::P2p(domain) => {
+                Self::new(Table::Stub, domain)
+            }
             RouteKey::Legacy { scheme, domain } => Self::pair(Table::Stub, domain, scheme),
             RouteKey::Idp(domain) => Self::new(Table::IdpProxy, domain),
         }

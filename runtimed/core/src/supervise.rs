@@ -118,6 +118,7 @@ impl Ua {
         for key in keys {
             self.component_tick(now, &key, out);
         }
+        self.keep_handler(now, out);
         self.start_net(now, out);
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod component;
 mod connect;
+pub(crate) mod guests;
 pub(crate) mod kept;
 pub(crate) mod rates;
 mod refusal;
@@ -41,6 +42,7 @@ pub(crate) struct Ua {
     pub(crate) links: BTreeMap<LinkId, SandboxId>,
     pub(crate) events: Events,
     pub(crate) net: connect::Net,
+    pub(crate) door: guests::Door,
     /// Stubs through which somebody is subscribed: they are not idle.
     held: BTreeSet<RouteKey>,
     pub(crate) stopping: bool,
@@ -72,6 +74,7 @@ impl Ua {
             links: BTreeMap::new(),
             events: Events::new(settings.epoch_ms),
             net: connect::Net::default(),
+            door: guests::Door::default(),
             held: BTreeSet::new(),
             stopping: false,
             stopped: false,
@@ -155,6 +158,14 @@ impl Ua {
             (CtlUp::Closed { req }, Role::Fetch | Role::Stub) => self.closed(id, req),
             (CtlUp::NetResult { req, error }, Role::Net) => {
                 self.net_result(req, error, stream, out);
+            }
+            (CtlUp::Incoming { from }, Role::Net) => self.guest_came(now, &from, stream, out),
+            (CtlUp::Listening { error, turned_away }, Role::Net) => {
+                self.door_said(now, id, (error, turned_away), out);
+            }
+            (CtlUp::Peer { conn, domain }, Role::Stub) => self.guest_named(id, conn, domain),
+            (CtlUp::Left { conn, refused }, Role::Stub) => {
+                self.guest_left(now, id, (conn, refused), out);
             }
             (CtlUp::Log { level, text }, _) => self.log_line(now, id, level, &text, out),
             (CtlUp::Fetched { origin, descriptor }, Role::Fetch) => {
@@ -259,7 +270,7 @@ impl Ua {
     fn earliest(&self) -> Option<Time> {
         let sandboxes = self.sandboxes.values().filter_map(Sandbox::next_deadline);
         let components = self.components.values().filter_map(|c| c.next_deadline(&self.settings));
-        sandboxes.chain(components).chain(self.net.due()).min()
+        sandboxes.chain(components).chain(self.net.due(self.wants_door())).min()
     }
 
     /// Checks that no deadline lies before the one that the shell was told.

@@ -20,6 +20,12 @@ fn nothing_configured_is_every_default() {
 fn the_shipped_file_says_the_defaults() {
     let shipped = include_str!("../../runtimed.toml");
     parse(shipped).unwrap();
+    // There is no default for where others come in.
+    let (before, rest) = shipped.split_once("# Connections between runtimes").unwrap();
+    let shipped = format!(
+        "{before}{}",
+        rest.split_once("[log]").map(|(_, log)| format!("[log]{log}")).unwrap()
+    );
     let uncommented: String = shipped
         .lines()
         .filter_map(|line| {
@@ -78,7 +84,6 @@ fn every_key_of_the_contract_is_taken() {
         parked_messages = 16
         [log]
         level = "debug"
-        [p2p]
         [metrics]
         [chaos]
         [policy]
@@ -131,7 +136,12 @@ fn every_error_has_its_line_and_column() {
         ("[domain.\"slack://a..b\"]\n", 1, 9, "no domain"),
         ("[domain.\"Slack://slack.com\"]\n", 1, 9, "no scheme"),
         ("[runtime]\ndomain = \"slack://slack.com\"", 2, 10, "no domain"),
-        ("[p2p]\nlisten = \"x\"", 2, 1, "unknown field `listen`"),
+        ("[p2p]\nlisten = \"x\"", 2, 10, "no address and port"),
+        ("[p2p]\nlisten = \"localhost:7443\"", 2, 10, "no address and port"),
+        ("[p2p]\nlisten = \"127.0.0.1:443\"", 2, 10, "below 1024"),
+        ("[p2p]\nlisten = \"127.0.0.1:7443\"", 2, 10, "certificate and key"),
+        ("[p2p]\ncatalogue = \"https://a.example\"", 2, 13, "certificate and key"),
+        ("[domain.\"a.example\"]\np2p = \"a.example\"", 2, 7, "no host"),
         ("[log]\nlevel = \"loud\"", 2, 9, "unknown variant"),
         ("[sandbox\n", 1, 9, ""),
         ("[log]\nlevel = \"info\"\nlevel = \"info\"", 3, 1, "duplicate"),
@@ -151,4 +161,50 @@ fn a_file_that_was_asked_for_must_be_there() {
     let path = Path::new("/nonexistent/runtimed.toml");
     assert!(matches!(Config::load(path, true), Err(ConfigError::Read { .. })));
     assert!(Config::load(path, false).is_ok());
+}
+
+/// A folder with a certificate and a key, and the file that names them.
+fn peers(key_mode: u32, certificate: &str, key: &str) -> (tempfile::TempDir, String) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str, mode| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let (certificate, key) = (put("c.pem", certificate, 0o644), put("k.pem", key, key_mode));
+    let text = format!(
+        "[p2p]\nlisten = \"127.0.0.1:7443\"\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n"
+    );
+    (folder, text)
+}
+
+const CERTIFICATE: &str = include_str!("../../../tests/certificates/alpha.pem");
+const KEY: &str = include_str!("../../../tests/certificates/alpha.key");
+
+#[test]
+fn a_listener_has_a_certificate_and_a_key_that_not_everybody_may_use() {
+    let (_folder, text) = peers(0o640, CERTIFICATE, KEY);
+    let p2p = parse(&text).unwrap().settings.p2p.unwrap();
+    assert_eq!((p2p.listen.as_str(), p2p.key_pem.as_str()), ("127.0.0.1:7443", KEY));
+    assert!(!format!("{p2p:?}").contains("PRIVATE"), "{p2p:?}");
+    for (mode, certificate, key, line, says) in [
+        (0o644, CERTIFICATE, KEY, 4, "everybody may use the key"),
+        (0o600, KEY, KEY, 3, "there is no certificate in"),
+        (0o600, CERTIFICATE, CERTIFICATE, 4, "there is no key in"),
+        (0o600, CERTIFICATE, "-----BEGIN PRIVATE KEY-----\nAAAA", 4, "there is no key in"),
+    ] {
+        let (_folder, text) = peers(mode, certificate, key);
+        match parse(&text) {
+            Err(ConfigError::Wrong { line: at, text: said, .. }) => {
+                assert!(at == line && said.contains(says), "{at}: {said}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let (folder, text) = peers(0o600, CERTIFICATE, KEY);
+    drop(folder);
+    let gone = parse(&text).unwrap_err().to_string();
+    assert!(gone.contains("cannot read the certificate"), "{gone}");
 }

@@ -155,6 +155,25 @@ impl TryFrom<String> for HostPort {
     }
 }
 
+/// An address of this machine and a port, to listen at.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ListenAt(pub(crate) String);
+
+impl TryFrom<String> for ListenAt {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.parse::<std::net::SocketAddr>() {
+            Ok(at) if at.port() >= 1_024 => Ok(Self(at.to_string())),
+            Ok(_) => Err(format!("`{text}`: ports below 1024 need rights that nothing here has")),
+            Err(_) => Err(format!(
+                "`{text}` is no address and port; write for example \"127.0.0.1:7443\""
+            )),
+        }
+    }
+}
+
 /// Base address of a catalogue, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -33,6 +33,8 @@ pub(super) struct Hub {
     pub(super) clock: Clock,
     pub(super) gate: Gate,
     pub(super) runtime_url: String,
+    /// Where the net role listens, if this runtime does.
+    pub(super) listen: Option<String>,
     pub(super) heartbeat_ms: u32,
     pub(super) default_deadline_ms: u64,
     pub(super) apps: HashMap<LinkId, App>,
@@ -84,6 +86,7 @@ impl Hub {
                 clock,
                 gate,
                 runtime_url: settings.runtime_url.clone(),
+                listen: settings.p2p.as_ref().map(|p2p| p2p.listen.clone()),
                 heartbeat_ms: u32::try_from(settings.heartbeat_ms).unwrap_or(u32::MAX),
                 default_deadline_ms: settings.default_deadline_ms,
                 core: Core::new(settings),

@@ -5,6 +5,7 @@ use super::hub::Shared;
 use super::notify;
 use crate::config::Config;
 use crate::log::Log;
+use runtime_core::P2pSettings;
 use std::path::PathBuf;
 
 /// What a reload needs to know of the start.
@@ -23,11 +24,13 @@ pub(crate) struct Source {
 pub(super) struct Fixed {
     domain: String,
     uid_base: u32,
+    p2p: Option<P2pSettings>,
 }
 
 impl Fixed {
     pub(super) fn of(config: &Config) -> Self {
-        Self { domain: config.settings.domain.clone(), uid_base: config.uid_base }
+        let p2p = config.settings.p2p.clone();
+        Self { domain: config.settings.domain.clone(), uid_base: config.uid_base, p2p }
     }
 
     /// Keys that differ, and so wait for a restart.
@@ -38,6 +41,9 @@ impl Fixed {
         }
         if self.uid_base != new.uid_base {
             keys.push("sandbox.uid_base");
+        }
+        if self.p2p != new.p2p {
+            keys.push("p2p");
         }
         keys
     }

@@ -296,6 +296,7 @@ impl Hub {
             open_files: bounds.open_files,
             processes: bounds.processes,
             cgroup: birthplace.is_some(),
+            listen: self.listen.clone().filter(|_| role == Role::Net),
         };
         let bytes = request.encode().map_err(io::Error::other)?;
         let Some(running) = &self.spawner.running else { return Ok(()) };

@@ -93,7 +93,8 @@ fn stub_columns(row: &StubRow) -> Vec<Value> {
     let mut columns = vec![text(row.key.domain())];
     match &row.key {
         RouteKey::Idp(_) => {}
-        RouteKey::Domain(_) => columns.push(text("")),
+        // Those of P2P connections are never kept.
+        RouteKey::Domain(_) | RouteKey::P2pHandler(_) | RouteKey::P2p(_) => columns.push(text("")),
         RouteKey::Legacy { scheme, .. } => columns.push(text(scheme)),
     }
     columns.extend([

@@ -42,6 +42,16 @@ impl Ua {
             settings: settings.clone(),
         };
         let mut sources = VecDeque::new();
+        if let (RouteKey::P2pHandler(_) | RouteKey::P2p(_), Some(p2p)) = (key, &self.settings.p2p) {
+            // Never in the peer's: its requester would be its code.
+            let home = RouteKey::Domain(self.settings.domain.clone());
+            let settings = self.domain_settings(&home);
+            let base = p2p.catalogue.clone().or_else(|| settings.catalogue.clone());
+            if let Some(base) = base {
+                sources.push_back(source(settings, base, Vec::new(), key.lookup_names()));
+            }
+            return sources;
+        }
         let (base, alternatives) = match &own.catalogue {
             Some(base) => (base.clone(), Vec::new()),
             None => (
@@ -182,7 +192,7 @@ impl Ua {
             let text = format!("the stub needs {name}, which is not offered here");
             return self.fail(now, &key, Refusal::new(Reason::Constraint, text).at("policy"), out);
         }
-        let grants = Grants::decide(&descriptor.wanted, self.domain_settings(&key));
+        let grants = self.grants_for(&key, &descriptor.wanted);
         if let Some(text) = self.strays_from_pin(&key, &grants) {
             return self.fail(now, &key, Refusal::new(Reason::Policy, text).at("policy"), out);
         }
@@ -239,19 +249,23 @@ impl Ua {
             }
             return self.condemn(id, "protocol", "code that nobody asked for, or none", out);
         };
-        let domain = self.domain_settings(&key).clone();
+        let pin = self.domain_settings(&key).pin;
+        let deploy = self.components.get(&key).and_then(|c| c.deploy.as_ref());
+        let Some((descriptor, _)) = deploy.and_then(|d| d.descriptor.clone()) else { return };
+        let grants = self.grants_for(&key, &descriptor.wanted);
         let Some(component) = self.components.get_mut(&key) else { return };
-        let Some(deploy) = component.deploy.as_ref() else { return };
-        let Some((descriptor, _)) = deploy.descriptor.clone() else { return };
-        let own = deploy.source.as_ref().is_some_and(|source| source.own);
-        let grants = Grants::decide(&descriptor.wanted, &domain);
+        let own = component
+            .deploy
+            .as_ref()
+            .and_then(|deploy| deploy.source.as_ref())
+            .is_some_and(|source| source.own);
         let package = Package { code, digest, source: origin.to_owned(), own, descriptor, grants };
         let text = package.digest_text();
         if let Some(deploy) = component.deploy.as_mut() {
             deploy.code = Some((code, digest));
             deploy.source_deadline = None;
         }
-        if domain.pin && component.pin.as_ref().is_some_and(|first| first.digest != digest) {
+        if pin && component.pin.as_ref().is_some_and(|first| first.digest != digest) {
             let text = format!("the code is not the pinned one: {text}");
             return self.fail(now, &key, Refusal::new(Reason::Integrity, text).at("source"), out);
         }

@@ -186,7 +186,11 @@ impl Ua {
         let assign = Assign {
             component: component.url.to_string(),
             runtime_url: self.runtime.to_string(),
-            config: merged(&package.descriptor.configuration, self.runtime.as_str()),
+            config: merged(
+                &package.descriptor.configuration,
+                self.runtime.as_str(),
+                self.peer_configuration(key),
+            ),
             profile: if window { HostProfile::Window } else { HostProfile::Worker },
             engine: EngineKind::Js,
             ca_pem: self.domain_settings(key).ca_pem.clone(),
@@ -200,12 +204,16 @@ impl Ua {
             sandbox: self.sandbox_address(id),
         };
         let code = package.code;
+        let identity = self.identity_for(key);
         if let Some(sandbox) = self.sandboxes.get_mut(&id) {
             sandbox.assigned = true;
             sandbox.bridge = Some(bridge);
             sandbox.deadline = Some(Time(now.0.saturating_add(LOAD_MS)));
         }
         self.stage(now, key, "assign", "", out);
+        if let Some(identity) = identity {
+            Self::send(id, CtlDown::Identity(Box::new(identity)), Attach::None, out);
+        }
         Self::send(id, CtlDown::Assign(Box::new(assign)), Attach::Code(code), out);
     }
 
@@ -254,6 +262,9 @@ impl Ua {
         self.mark(&key);
         self.answer_waiters(&key, None, out);
         self.answer_live(&key, out);
+        // Who comes is for the handler; the net role lets nobody in before.
+        self.open_door(out);
+        self.start_net(now, out);
     }
 
     pub(crate) fn deploy_failed(
@@ -363,11 +374,13 @@ fn name_of(owner: &Owner) -> String {
     }
 }
 
-/// The descriptor's configuration with the runtime's address in it (seed `deploy-protostub`, 17).
-fn merged(configuration: &str, runtime: &str) -> String {
+/// The descriptor's configuration with the runtime's address in it (seed `deploy-protostub`, 17),
+/// and what a P2P connection needs.
+fn merged(configuration: &str, runtime: &str, more: Vec<(&str, serde_json::Value)>) -> String {
     let mut value: serde_json::Value =
         serde_json::from_str(configuration).unwrap_or_else(|_e| serde_json::json!({}));
     if let Some(object) = value.as_object_mut() {
+        object.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         object.insert("runtimeURL".to_owned(), serde_json::json!(runtime));
     }
     value.to_string()

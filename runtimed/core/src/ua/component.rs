@@ -178,6 +178,8 @@ impl Component {
             RouteKey::Legacy { .. } => "interworking",
             RouteKey::Domain(_) if self.interworking => "interworking",
             RouteKey::Domain(_) => "protostub",
+            RouteKey::P2pHandler(_) => "p2p-handler",
+            RouteKey::P2p(_) => "p2p-requester",
         }
     }
 
@@ -226,6 +228,7 @@ impl Component {
             State::Deploying => self.deploy.as_ref().map(Deploy::next_deadline),
             State::Backoff | State::Quarantined => self.retry_at,
             State::Active => Some(Time(self.last_used.0.saturating_add(settings.idle_ms))),
+            State::Failed if matches!(self.key, RouteKey::P2pHandler(_)) => self.retry_at,
             State::Dormant | State::Stopping | State::Failed => None,
         };
         let waiters = self.waiters.iter().map(|waiter| waiter.2).min();

@@ -33,9 +33,10 @@ impl Net {
         self.retry_at.map_or(0, |at| at.0.saturating_sub(now.0))
     }
 
-    /// When it is started again, if anybody waits for that.
-    pub(super) fn due(&self) -> Option<Time> {
-        self.retry_at.filter(|_| self.sandbox.is_none() && !self.waiting.is_empty())
+    /// When it is started again, if anybody waits for that, or has to come in.
+    pub(super) fn due(&self, door: bool) -> Option<Time> {
+        let wanted = door || !self.waiting.is_empty();
+        self.retry_at.filter(|_| self.sandbox.is_none() && wanted)
     }
 }
 
@@ -98,7 +99,13 @@ impl Ua {
     }
 
     /// One event a second and sandbox: a stub that asks in a loop must not wash the record away.
-    fn note_refused(&mut self, now: Time, id: SandboxId, detail: &str, out: &mut Vec<UaOut>) {
+    pub(super) fn note_refused(
+        &mut self,
+        now: Time,
+        id: SandboxId,
+        detail: &str,
+        out: &mut Vec<UaOut>,
+    ) {
         let name = self.key_of(id).map_or(String::new(), |key| key.to_string());
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         let before = match sandbox.refused {
@@ -201,7 +208,7 @@ impl Ua {
 
     /// Starts the net role if somebody waits for it and it does not rest.
     pub(crate) fn start_net(&mut self, now: Time, out: &mut Vec<UaOut>) {
-        let wanted = !self.net.waiting.is_empty() && !self.stopping;
+        let wanted = (!self.net.waiting.is_empty() || self.wants_door()) && !self.stopping;
         if wanted && self.net.sandbox.is_none() && self.net.rests(now) == 0 {
             self.net.retry_at = None;
             self.net.sandbox = Some(self.spawn(now, Role::Net, Owner::Net, out));
@@ -213,6 +220,7 @@ impl Ua {
         for (_, ask) in std::mem::take(&mut self.net.waiting) {
             Self::send(id, ask, Attach::None, out);
         }
+        self.open_door(out);
     }
 
     /// The net role is gone, and all its relays with it.

@@ -56,7 +56,9 @@ impl Component {
 
     /// Whether somebody may know its address.
     fn is_worth_keeping(&self) -> bool {
-        self.kept.is_some() || matches!(self.state, State::Active | State::Quarantined)
+        // A P2P connection is made anew, and its handler has its address for ever.
+        let p2p = matches!(self.key, RouteKey::P2pHandler(_) | RouteKey::P2p(_));
+        !p2p && (self.kept.is_some() || matches!(self.state, State::Active | State::Quarantined))
     }
 }
 
@@ -229,6 +231,7 @@ fn address_of(row: &StubRow) -> Option<Address> {
         RouteKey::Domain(domain) | RouteKey::Legacy { domain, .. } => {
             format!("hyperty-runtime://{domain}/protostub/")
         }
+        RouteKey::P2pHandler(_) | RouteKey::P2p(_) => return None,
     };
     let guid = row.url.strip_prefix(&start)?;
     (!guid.is_empty() && !guid.contains('/') && row.key.domain() != "localhost").then_some(url)

@@ -32,6 +32,13 @@ pub(crate) enum Stream {
     Open,
 }
 
+/// Somebody who came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Guest {
+    /// Of which domain, once its worker knows.
+    pub(crate) domain: Option<String>,
+}
+
 /// One process.
 #[derive(Debug, Clone)]
 pub(crate) struct Sandbox {
@@ -53,6 +60,8 @@ pub(crate) struct Sandbox {
     pub(crate) bridge: Option<Bridge>,
     /// By the number that the worker gave. What it says of others changes nothing.
     pub(crate) streams: BTreeMap<u32, Stream>,
+    /// Those who came and were handed to it, by the number that they were given.
+    pub(crate) guests: BTreeMap<u32, Guest>,
     /// When the next refused connection is an event of its own, and how many came before.
     pub(crate) refused: Option<(Time, u32)>,
     pub(crate) rates: Rates,
@@ -82,6 +91,7 @@ impl Sandbox {
             assigned: false,
             bridge: None,
             streams: BTreeMap::new(),
+            guests: BTreeMap::new(),
             refused: None,
             rates: Rates::new(now),
             signalled: None,

@@ -6,6 +6,7 @@ mod connections;
 mod deploys;
 mod failures;
 mod fallback;
+mod guests;
 mod hostile;
 mod limits;
 mod operators;

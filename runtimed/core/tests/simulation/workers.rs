@@ -281,7 +281,10 @@ impl World {
             }
             CtlDown::Connected { .. }
             | CtlDown::ConnectRefused { .. }
-            | CtlDown::NetForget { .. } => {}
+            | CtlDown::NetForget { .. }
+            | CtlDown::NetListen { .. }
+            | CtlDown::Identity(_)
+            | CtlDown::Incoming { .. } => {}
         }
     }
 

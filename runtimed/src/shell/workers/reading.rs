@@ -179,7 +179,9 @@ impl Hub {
 
     fn take_ctl(&mut self, sandbox: SandboxId, up: CtlUp, fds: Vec<OwnedFd>) -> Result<(), String> {
         let declared = match &up {
-            CtlUp::Source { .. } | CtlUp::NetResult { error: None, .. } => 1,
+            CtlUp::Source { .. }
+            | CtlUp::NetResult { error: None, .. }
+            | CtlUp::Incoming { .. } => 1,
             _ => 0,
         };
         if fds.len() != declared {
