@@ -100,6 +100,8 @@ pub(crate) const BACKLOG_ROWS_MAX: usize = 262_144;
 pub(crate) const STORE_LOG_BYTES: u64 = 4 * 1_048_576;
 /// Time for which the store waits for somebody else who reads the file.
 pub(crate) const STORE_BUSY: Duration = Duration::from_secs(1);
+/// How long changes are gathered before they are committed together.
+pub(crate) const STORE_GATHERS: Duration = Duration::from_millis(10);
 /// Time after a failed commit until the next try: the first time, the second …; then the last.
 pub(crate) const STORE_RETRY: &[Duration] =
     &[Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];

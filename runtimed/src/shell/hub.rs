@@ -181,7 +181,7 @@ impl Hub {
             self.flush();
             deadline = self.core.next_deadline();
         }
-        self.flush_store();
+        self.gather_store();
         if deadline != self.deadline {
             self.deadline = deadline;
             self.deadline_moved.notify_one();

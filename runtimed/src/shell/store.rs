@@ -4,7 +4,7 @@
 
 use super::hub::{Hub, Shared, WeakHub};
 use super::notify;
-use crate::limits::{STORE_ENDS_WITHIN, STORE_RETRY};
+use crate::limits::{STORE_ENDS_WITHIN, STORE_GATHERS, STORE_RETRY};
 use crate::store::{Backlog, Job, Kept, Outcome, Writer};
 use runtime_core::{Change, Input};
 use std::rc::Rc;
@@ -15,6 +15,8 @@ use tokio::sync::{Notify, mpsc};
 enum State {
     /// It would take a job.
     Idle,
+    /// It will get one, with what else there is by then.
+    Gathering,
     /// A job is under way, or the last failed and the next try has its time.
     Busy,
     /// It is given up, or was never there.
@@ -52,8 +54,27 @@ impl Hub {
         }
     }
 
+    /// Sees to it that what waits is handed over, soon: a deploy is many small changes, and each
+    /// commit costs a flush of the disk.
+    pub(super) fn gather_store(&mut self) {
+        if self.keeper.state != State::Idle || self.keeper.backlog.is_empty() {
+            return;
+        }
+        self.keeper.state = State::Gathering;
+        let hub = self.me.clone();
+        let _task = tokio::task::spawn_local(async move {
+            tokio::time::sleep(STORE_GATHERS).await;
+            if let Some(hub) = hub.upgrade() {
+                hub.borrow_mut().flush_store();
+            }
+        });
+    }
+
     /// Hands over what waits, if nothing is under way.
-    pub(super) fn flush_store(&mut self) {
+    fn flush_store(&mut self) {
+        if self.keeper.state == State::Gathering {
+            self.keeper.state = State::Idle;
+        }
         if self.keeper.state != State::Idle || self.keeper.backlog.is_empty() {
             return;
         }
