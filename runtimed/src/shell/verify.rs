@@ -8,7 +8,7 @@
 #[path = "verify/facts.rs"]
 mod facts;
 
-use facts::{Status, limit, namespace, own_mount, read, stat_fields};
+use facts::{Ours, Status, limit, namespace, own_mount, read, stat_fields};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -29,6 +29,8 @@ const NAMESPACES: [(&str, &str); 6] = [
     ("uts", "uts-ns"),
     ("cgroup", "cgroup-ns"),
 ];
+/// The network's, which the net role shares with us.
+const NETWORK: &str = "net";
 
 /// What must be true of the process.
 #[derive(Debug, Clone, Copy)]
@@ -77,13 +79,13 @@ fn hold(what: &'static str, holds: bool, seen: impl FnOnce() -> String) -> Resul
 pub(crate) fn verify(pid: i32, expect: &Expect<'_>) -> Result<Verified, VerifyFault> {
     let mut verified = Verified { layers: Vec::new() };
     let status = Status::of(&pid.to_string())?;
-    let ours = Status::of("self")?;
-    identity(&status, &ours, expect, &mut verified)?;
-    privileges(&status, &ours, expect, &mut verified)?;
+    let ours = Ours::get()?;
+    identity(&status, &ours.status, expect, &mut verified)?;
+    privileges(&status, &ours.status, expect, &mut verified)?;
     session(pid, &mut verified)?;
     limits(pid, &mut verified)?;
     if expect.namespaces {
-        namespaces(pid, &status, expect, &mut verified)?;
+        namespaces(pid, &status, (expect, ours), &mut verified)?;
         own_mount(pid)?;
         verified.add("root");
         descriptors(pid, &mut verified)?;
@@ -174,16 +176,15 @@ fn limits(pid: i32, verified: &mut Verified) -> Result<(), VerifyFault> {
 fn namespaces(
     pid: i32,
     status: &Status,
-    expect: &Expect<'_>,
+    (expect, ours): (&Expect<'_>, &Ours),
     verified: &mut Verified,
 ) -> Result<(), VerifyFault> {
+    let its = |name| namespace(&pid.to_string(), name);
     for (name, layer) in NAMESPACES {
-        let (its, ours) = (namespace(&pid.to_string(), name)?, namespace("self", name)?);
-        hold(layer, its != ours, || "it is ours".to_owned())?;
+        hold(layer, its(name)? != ours.namespace(name)?, || "it is ours".to_owned())?;
         verified.add(layer);
     }
-    let its_net = namespace(&pid.to_string(), "net")?;
-    let same = its_net == namespace("self", "net")?;
+    let same = its(NETWORK)? == ours.namespace(NETWORK)?;
     hold("net-ns", same == expect.our_network, || format!("same as ours: {same}"))?;
     if !same {
         verified.add("net-ns");

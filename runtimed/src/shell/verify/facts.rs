@@ -1,8 +1,9 @@
 //! Reading `/proc`: each fact, or the fault that it cannot be seen.
 
-use super::{VerifyFault, hold};
+use super::{NAMESPACES, NETWORK, VerifyFault, hold};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::OnceLock;
 
 /// What a jail's only mount must be.
 const MOUNT_OPTIONS: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
@@ -44,6 +45,35 @@ impl Status {
             .map(str::parse)
             .collect::<Result<_, _>>()
             .map_err(|_e| unseen("cannot be seen", format!("{field} {text}")))
+    }
+}
+
+/// What is true of this process, for as long as it lives: read once, because each worker is
+/// compared with it and waits meanwhile.
+#[derive(Debug)]
+pub(super) struct Ours {
+    pub(super) status: Status,
+    namespaces: Vec<(&'static str, (u64, u64))>,
+}
+
+impl Ours {
+    pub(super) fn get() -> Result<&'static Self, VerifyFault> {
+        static OURS: OnceLock<Ours> = OnceLock::new();
+        match OURS.get() {
+            Some(ours) => Ok(ours),
+            None => Self::read().map(|ours| OURS.get_or_init(|| ours)),
+        }
+    }
+
+    fn read() -> Result<Self, VerifyFault> {
+        let names = NAMESPACES.iter().map(|(name, _)| *name).chain([NETWORK]);
+        let numbered = names.map(|name| namespace("self", name).map(|number| (name, number)));
+        Ok(Self { status: Status::of("self")?, namespaces: numbered.collect::<Result<_, _>>()? })
+    }
+
+    pub(super) fn namespace(&self, name: &str) -> Result<(u64, u64), VerifyFault> {
+        let found = self.namespaces.iter().find(|(known, _)| *known == name);
+        found.map(|(_, number)| *number).ok_or_else(|| unseen("cannot be seen", name))
     }
 }
 
