@@ -3,7 +3,7 @@
 //! It trusts the daemon, reads nothing from anybody else, and ends with the link.
 
 use jail::Profile;
-use jail::spawn::{Limits, Spawn, SpawnError, Spawned, prepare, spawn};
+use jail::spawn::{Limits, Networks, Spawn, SpawnError, Spawned, prepare, spawn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::ctl::{Role, SpawnReply, SpawnRequest};
 use protocol::exit;
@@ -12,6 +12,9 @@ use protocol::sys::{adopt, is_reset, recv_packet, send_packet, set_cloexec};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::process::ExitCode;
+
+/// How long nothing is wanted before something is prepared.
+const QUIET_MS: u8 = 5;
 
 /// Serves the link on descriptor `link_fd` until it ends, starting workers from `image_fd`.
 pub(crate) fn run(link_fd: RawFd, image_fd: RawFd) -> ExitCode {
@@ -29,9 +32,14 @@ fn serve(link: BorrowedFd<'_>, image: BorrowedFd<'_>) -> io::Result<()> {
     set_cloexec(link, true)?;
     set_cloexec(image, true)?;
     prepare()?;
+    let mut networks = Networks::default();
     let mut buffer = [0_u8; SPAWN_BYTES_MAX];
     loop {
-        wait(link, PollFlags::POLLIN)?;
+        // Not in the middle of a birth, nor between the births of a crowd.
+        if !wait(link, PollFlags::POLLIN, QUIET_MS.into())? {
+            networks.prepare();
+            wait(link, PollFlags::POLLIN, PollTimeout::NONE)?;
+        }
         let received = match recv_packet(link, &mut buffer) {
             Ok(received) if received.len == 0 => return Ok(()),
             Ok(received) if received.truncated => return Err(broken("a packet was cut")),
@@ -50,7 +58,8 @@ fn serve(link: BorrowedFd<'_>, image: BorrowedFd<'_>) -> io::Result<()> {
         if cgroup.is_some() != request.cgroup || fds.next().is_some() {
             return Err(broken("a request has other descriptors than it says"));
         }
-        let (reply, pidfd) = answer(&request, image, (link_end, log), cgroup.as_ref());
+        let fds = Given { image, link: link_end, log, cgroup };
+        let (reply, pidfd) = answer(&request, fds, &mut networks);
         send(link, &reply, pidfd.as_ref())?;
     }
 }
@@ -59,13 +68,20 @@ fn broken(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
+/// The descriptors of a request, and the program.
+struct Given<'a> {
+    image: BorrowedFd<'a>,
+    link: OwnedFd,
+    log: OwnedFd,
+    cgroup: Option<OwnedFd>,
+}
+
 /// Does what is asked. A process that failed on its way comes back as a pidfd, too: it is the
 /// daemon's child, and nobody else can wait for it.
 fn answer(
     request: &SpawnRequest,
-    image: BorrowedFd<'_>,
-    (link, log): (OwnedFd, OwnedFd),
-    cgroup: Option<&OwnedFd>,
+    given: Given<'_>,
+    networks: &mut Networks,
 ) -> (SpawnReply, Option<OwnedFd>) {
     let sandbox = request.sandbox;
     let failed = |text: String| SpawnReply::Failed { sandbox, text };
@@ -82,8 +98,9 @@ fn answer(
         args.extend(["--listen", listen]);
     }
     let args = &args;
-    let (uid, cgroup) = (request.uid, cgroup.map(|fd| fd.as_fd()));
-    match spawn(Spawn { image, args, link, log, profile, uid, limits, cgroup }) {
+    let Given { image, link, log, cgroup } = given;
+    let (uid, cgroup) = (request.uid, cgroup.as_ref().map(|fd| fd.as_fd()));
+    match spawn(Spawn { image, args, link, log, profile, uid, limits, cgroup }, networks) {
         Ok(Spawned { pidfd, pid, namespaces }) => {
             (SpawnReply::Spawned { sandbox, pid, namespaces }, Some(pidfd))
         }
@@ -106,7 +123,7 @@ fn send(link: BorrowedFd<'_>, reply: &SpawnReply, pidfd: Option<&OwnedFd>) -> io
     loop {
         match send_packet(link, &bytes, &fds) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                wait(link, PollFlags::POLLOUT)?;
+                wait(link, PollFlags::POLLOUT, PollTimeout::NONE)?;
             }
             // Nobody waits for it any more; the end comes with the next packet.
             Err(error) if is_reset(&error) => return Ok(()),
@@ -115,17 +132,20 @@ fn send(link: BorrowedFd<'_>, reply: &SpawnReply, pidfd: Option<&OwnedFd>) -> io
     }
 }
 
-fn wait(link: BorrowedFd<'_>, event: PollFlags) -> io::Result<()> {
-    match poll(&mut [PollFd::new(link, event)], PollTimeout::NONE) {
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+/// Whether it came within this time.
+fn wait(link: BorrowedFd<'_>, event: PollFlags, most: PollTimeout) -> io::Result<bool> {
+    match poll(&mut [PollFd::new(link, event)], most) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(true),
         Err(errno) => Err(errno.into()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{answer, profile};
+    use super::{Given, answer, profile};
     use jail::Profile;
+    use jail::spawn::Networks;
     use protocol::ctl::{Role, SpawnReply, SpawnRequest};
     use protocol::sys::socketpair_seqpacket;
     use std::os::fd::AsFd as _;
@@ -143,7 +163,8 @@ mod tests {
             cgroup: false,
             listen: None,
         };
-        match answer(&request, image.as_fd(), (link, log), None) {
+        let given = Given { image: image.as_fd(), link, log, cgroup: None };
+        match answer(&request, given, &mut Networks::default()) {
             (SpawnReply::Failed { sandbox: 7, text }, None) => text,
             (other, _) => panic!("{other:?}"),
         }

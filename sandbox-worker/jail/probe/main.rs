@@ -17,7 +17,7 @@ mod escapes;
 mod verify;
 
 use escapes::{HELD_FD, PLANTED_FD};
-use jail::spawn::{Limits, Spawn, prepare, spawn};
+use jail::spawn::{Limits, Networks, Spawn, prepare, spawn};
 use jail::{Profile, confine};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg, send};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
@@ -116,7 +116,9 @@ fn spawner(worker: &[&str], uid: Option<u32>) -> ExitCode {
     let limits = Limits::of(profile);
     let image = image.as_fd();
     let wanted = Spawn { image, args: &args, link, log, profile, uid, limits, cgroup: None };
-    let born = match spawn(wanted) {
+    let mut networks = Networks::default();
+    networks.prepare();
+    let born = match spawn(wanted, &mut networks) {
         Ok(born) => born,
         Err(error) => {
             println!("failed: {error}; to be waited for: {}", error.remains.is_some());

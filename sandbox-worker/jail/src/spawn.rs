@@ -11,8 +11,10 @@
 //! death kills it.
 
 mod child;
+mod network;
 mod plan;
 
+pub use network::Networks;
 pub use plan::Limits;
 
 use crate::limits::{EXEC_WITHIN, HOST_UID_MIN, OOM_SCORE};
@@ -122,7 +124,7 @@ pub fn prepare() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the process. The caller has one thread.
+/// Makes the process. The caller has one thread, and may have a network ready for it.
 ///
 /// Where the kernel refuses namespaces, the process has none and is only filtered; where it refuses
 /// the cgroup, the process is born in the caller's: whether that is enough is the daemon's decision,
@@ -130,7 +132,7 @@ pub fn prepare() -> io::Result<()> {
 ///
 /// # Errors
 /// It does not exist, or not for long; see [`SpawnError::remains`].
-pub fn spawn(spawn: Spawn<'_>) -> Result<Spawned, SpawnError> {
+pub fn spawn(spawn: Spawn<'_>, networks: &mut Networks) -> Result<Spawned, SpawnError> {
     if spawn.uid.map_or_else(|| geteuid().is_root(), |uid| uid == 0) {
         return Err(SpawnFault::Root.into());
     }
@@ -145,7 +147,9 @@ pub fn spawn(spawn: Spawn<'_>) -> Result<Spawned, SpawnError> {
         .collect::<Result<_, _>>()
         .map_err(|_nul| SpawnFault::Argument)?;
     let uid = spawn.uid;
-    let plan = Plan::new(spawn, &args, ours.as_fd(), theirs)?;
+    let in_own_network =
+        networks.enter(spawn.profile).map_err(|e| SpawnFault::Prepare("setns", e))?;
+    let plan = Plan::new(spawn, &args, ours.as_fd(), theirs)?.in_own_network(in_own_network);
     let born = match born(&plan, true) {
         Err(Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::EINVAL) => born(&plan, false),
         other => other,

@@ -76,12 +76,12 @@ const NAMESPACES: [(&str, c_int); 7] = [
     ("uts-ns", libc::CLONE_NEWUTS),
     ("cgroup-ns", libc::CLONE_NEWCGROUP),
 ];
-/// What the net role does not have.
-const NETWORK: &str = "net-ns";
+/// What the net role does not have, and what may be there before the process.
+pub(super) const NETWORK: &str = "net-ns";
 
-/// Flags of the namespaces that the plan's process has.
+/// Flags of the namespaces that are made for the plan's process.
 fn namespace_flags(plan: &Plan) -> c_int {
-    let wanted = |layer| !breach::lacks(layer) && (layer != NETWORK || !plan.net);
+    let wanted = |layer| !breach::lacks(layer) && (layer != NETWORK || plan.makes_network);
     let flags = NAMESPACES.iter().filter(|(layer, _)| wanted(*layer));
     flags.fold(0, |all, (_, flag)| all | flag)
 }

@@ -76,7 +76,8 @@ pub(super) struct Plan {
     /// Ends with a null pointer; points into the arguments of [`Plan::new`]'s caller.
     pub(super) argv: Vec<*const c_char>,
     pub(super) uid: Option<u32>,
-    pub(super) net: bool,
+    /// Whether the caller's network is not the one for it.
+    pub(super) makes_network: bool,
     pub(super) cgroup: Option<OwnedFd>,
     pub(super) limits: Vec<(Resource, u64)>,
 }
@@ -99,10 +100,16 @@ impl Plan {
             other_end: other_end.as_raw_fd(),
             argv: args.iter().map(|arg| arg.as_ptr()).chain([std::ptr::null()]).collect(),
             uid: spawn.uid,
-            net: spawn.profile == Profile::Net,
+            makes_network: spawn.profile != Profile::Net,
             cgroup: spawn.cgroup.map(parked).transpose()?,
             limits: spawn.limits.list(spawn.uid.is_some()),
         })
+    }
+
+    /// The caller is where the process is to be.
+    pub(super) fn in_own_network(mut self, there: bool) -> Self {
+        self.makes_network &= !there;
+        self
     }
 }
 
