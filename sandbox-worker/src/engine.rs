@@ -14,7 +14,7 @@ mod watch;
 
 pub(crate) use host::{Attempt, Host, HttpRequest, Out, Stage, host_of};
 
-use crate::hostapi::PARTS;
+use crate::hostapi::{FIRST, PARTS};
 use host::Rejections;
 use limits::{HEAP_BYTES, SLICE, STACK_BYTES, TURN, TURN_LOAD};
 use protocol::ctl::HostProfile;
@@ -362,14 +362,18 @@ impl Engine {
 fn set_up<'js>(ctx: &Ctx<'js>, host: &Rc<RefCell<Host>>) -> rquickjs::Result<Object<'js>> {
     let natives = natives::install(ctx, host)?;
     let api = Object::new(ctx.clone())?;
-    let mut parts = Bundle(PARTS);
-    for (name, _) in PARTS {
-        let (module, evaluated) = parts.load(ctx, name, None)?.eval()?;
-        evaluated.finish::<()>()?;
-        let part: Function<'_> = module.get("default")?;
+    for name in FIRST {
+        let part = part(ctx, name)?;
         part.call::<_, ()>((natives.clone(), ctx.globals(), api.clone()))?;
     }
     Ok(api)
+}
+
+/// The function that a part of the host API is.
+fn part<'js>(ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Function<'js>> {
+    let (module, evaluated) = Bundle(PARTS).load(ctx, name, None)?.eval()?;
+    evaluated.finish::<()>()?;
+    module.get("default")
 }
 
 /// Text of what was thrown.

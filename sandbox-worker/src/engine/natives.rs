@@ -2,12 +2,9 @@
 //! [`super::Host`] lets through.
 
 use super::host::Stage;
-use super::{Host, limits};
-use crate::hostapi::LATER;
+use super::{Host, limits, part};
 use crate::minibus::{Posted, Refused};
 use rquickjs::function::IntoJsFunc;
-use rquickjs::loader::Loader as _;
-use rquickjs::loader::bundle::Bundle;
 use rquickjs::{Array, ArrayBuffer, CString, Ctx, FromJs, Function, IntoJs as _, Object, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -47,12 +44,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, host: &Shared) -> rquickjs::Result<Ob
     sockets(&object, host)?;
     http(&object, host)?;
     text(&object)?;
-    // A part that is not set up at the start.
-    put(&object, "part", |ctx: Ctx<'js>, name: String| {
-        let (part, _evaluated) =
-            Bundle(LATER).load(&ctx, &format!("host:{name}.js"), None)?.eval()?;
-        part.get::<_, Function<'js>>("default")
-    })?;
+    put(&object, "part", |ctx: Ctx<'js>, name: String| part(&ctx, &format!("host:{name}.js")))?;
     Ok(object)
 }
 

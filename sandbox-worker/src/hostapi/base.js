@@ -1,11 +1,7 @@
-// What the other parts stand on: how a global is defined, how an error is shown, the objects that
-// every worker of a browser has.
+// What the other parts stand on: how an error is shown, the objects that every worker of a browser
+// has.
 (function (host, global, api) {
   'use strict';
-
-  api.define = (name, value) => Object.defineProperty(global, name, {
-    value, writable: true, configurable: true, enumerable: false,
-  });
 
   // Text of anything that was thrown; never throws itself.
   api.describe = (error) => {

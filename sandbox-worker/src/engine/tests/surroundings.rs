@@ -38,6 +38,40 @@ fn the_default_profile_is_a_worker_without_window_or_process() {
 }
 
 #[test]
+fn what_is_set_up_late_is_there_when_it_is_read_and_yields_to_the_components_own() {
+    let names = [
+        ["Event", "CustomEvent", "MessageEvent", "CloseEvent", "ErrorEvent", "ProgressEvent"],
+        ["EventTarget", "addEventListener", "removeEventListener", "dispatchEvent", "URL", "fetch"],
+        ["TextEncoder", "TextDecoder", "URLSearchParams", "WebSocket", "Headers", "Request"],
+        [
+            "XMLHttpRequest",
+            "XMLHttpRequestUpload",
+            "Response",
+            "AbortController",
+            "AbortSignal",
+            "WebSocketServer",
+        ],
+    ];
+    for name in names.as_flattened() {
+        let read =
+            format!("typeof {name} + typeof Object.getOwnPropertyDescriptor(self, '{name}').value");
+        assert_eq!(says(HostProfile::Worker, &read), "functionfunction", "{name}");
+    }
+    for (expression, expected) in [
+        ("'fetch' in self && !Object.keys(self).includes('fetch')", "true"),
+        ("(fetch = 1, typeof Headers + fetch)", "function1"),
+        ("(delete self.fetch, typeof Headers + typeof fetch)", "functionundefined"),
+        (
+            "(Object.defineProperty(self, 'URL', { value: 2 }), typeof URLSearchParams + URL)",
+            "function2",
+        ),
+        ("(self.Event = class {}, new CloseEvent('close') instanceof Event)", "false"),
+    ] {
+        assert_eq!(says(HostProfile::Worker, expression), expected, "{expression}");
+    }
+}
+
+#[test]
 fn the_window_profile_has_an_inert_page() {
     for (expression, expected) in [
         ("window === self && typeof document.createElement('div').setAttribute", "function"),
