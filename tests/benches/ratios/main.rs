@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         ["--role", role, ..] => echo::run(role, &arguments),
         ["--relay", socket] => relay::run(socket.as_ref()),
         words if words.contains(&"--bench") => {
-            bench(&Choices::from_environment());
+            let named = words.iter().copied().filter(|word| !word.starts_with('-'));
+            bench(&Choices::from_environment(), &named.collect::<Vec<_>>());
             ExitCode::SUCCESS
         }
         _ => {
@@ -63,13 +64,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(choices: &Choices) {
+/// Measures what is named, or everything.
+fn bench(choices: &Choices, parts: &[&str]) {
+    let wanted = |part| parts.is_empty() || parts.contains(&part);
     machine::prepare(choices.free);
     machine::print_state("before");
     let reference = Reference::choose(choices.kit.as_deref());
     println!("{}\n", reference.said());
-    routing::run(&reference, choices.rounds);
-    start::run(&reference, choices.rounds);
-    memory::run(&reference);
+    if wanted("routing") {
+        routing::run(&reference, choices.rounds);
+    }
+    if wanted("start") {
+        start::run(&reference, choices.rounds);
+    }
+    if wanted("memory") {
+        memory::run(&reference);
+    }
     machine::print_state("after");
 }
