@@ -4,6 +4,7 @@
 //! link that it inherits. Only the probe has none, and prints. Exit statuses are in `protocol::exit`.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod echo;
 mod engine;
 mod fetch;
@@ -16,56 +17,13 @@ mod role;
 mod spawner;
 mod stub;
 
-use clap::{Parser, ValueEnum};
+use arguments::{Asked, RoleName};
 use jail::Profile;
 use nix::errno::Errno;
 use nix::sys::socket::{UnixAddr, getpeername};
-use protocol::ctl::Level;
 use protocol::exit;
 use std::io::Write as _;
-use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::process::ExitCode;
-
-/// The confined process of runtimed; started by runtimed, not by hand.
-#[derive(Debug, Parser)]
-#[command(name = "sandbox-worker", version)]
-struct Arguments {
-    /// What this process is for
-    #[arg(long)]
-    role: RoleName,
-    /// Number of the inherited link to the daemon
-    #[arg(long, default_value_t = port::LINK_FD)]
-    link_fd: RawFd,
-    /// Number of the inherited image that workers are started from (spawner only)
-    #[arg(long, required_if_eq("role", "spawner"))]
-    image_fd: Option<RawFd>,
-    /// Where runtimes of others connect to this one (net only)
-    #[arg(long)]
-    listen: Option<SocketAddr>,
-    /// Process whose cgroup and limits count (probe only)
-    #[arg(long)]
-    of: Option<i32>,
-    /// Level that is demanded (probe only)
-    #[arg(long, value_parser = level, default_value = "namespaces")]
-    minimum: Level,
-}
-
-fn level(word: &str) -> Result<Level, String> {
-    [Level::None, Level::Filtered, Level::Namespaces, Level::Full]
-        .into_iter()
-        .find(|level| level.name() == word)
-        .ok_or_else(|| format!("{word} is no level"))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum RoleName {
-    Spawner,
-    Net,
-    Fetch,
-    Stub,
-    Probe,
-}
 
 /// Says it to whoever reads the log.
 pub(crate) fn log(text: &str) {
@@ -74,12 +32,14 @@ pub(crate) fn log(text: &str) {
 }
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            drop(error.print());
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+    let arguments = match arguments::read(lexopt::Parser::from_env()) {
+        Ok(Asked::Run(arguments)) => arguments,
+        Ok(Asked::Print(text)) => {
+            // Who has closed the output does not want it.
+            drop(std::io::stdout().write_all(text.as_bytes()));
+            return ExitCode::from(exit::OK);
         }
+        Err(error) => return usage(&error.to_string()),
     };
     if arguments.role == RoleName::Probe {
         return probe::run(arguments.of, arguments.minimum);

@@ -2,9 +2,12 @@
 
 use super::{NAMESPACES, NETWORK, VerifyFault, hold};
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::OnceLock;
 
+/// Room for what is read of a process.
+const PROC_FILE_BYTES: usize = 4_096;
 /// What a jail's only mount must be.
 const MOUNT_OPTIONS: [&str; 4] = ["ro", "nosuid", "nodev", "noexec"];
 
@@ -12,8 +15,13 @@ fn unseen(what: &'static str, seen: impl Into<String>) -> VerifyFault {
     VerifyFault { what, seen: seen.into() }
 }
 
+/// A file of `/proc`; most fit into the first read.
 pub(super) fn read(path: &str) -> Result<String, VerifyFault> {
-    fs::read_to_string(path).map_err(|error| unseen("cannot be seen", format!("{path}: {error}")))
+    let mut text = String::with_capacity(PROC_FILE_BYTES);
+    fs::File::open(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .map_err(|error| unseen("cannot be seen", format!("{path}: {error}")))?;
+    Ok(text)
 }
 
 /// `/proc/<process>/status`.

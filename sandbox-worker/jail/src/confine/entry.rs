@@ -8,9 +8,12 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::fs;
+use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd};
 use std::os::unix::fs::FileTypeExt as _;
 
+/// More than a file of `/proc` has that is read here.
+const PROC_FILE_BYTES: usize = 4_096;
 /// Number of the link.
 const LINK_FD: RawFd = 3;
 
@@ -27,9 +30,13 @@ fn unclean<T>(text: impl Into<String>) -> Result<T, ConfineError> {
     Err(ConfineError::Unclean(text.into()))
 }
 
+/// A file of `/proc`, each of which fits: growing a buffer from nothing takes eight calls.
 fn read(path: &str) -> Result<String, ConfineError> {
-    fs::read_to_string(path)
-        .map_err(|error| ConfineError::Unclean(format!("{path} cannot be read: {error}")))
+    let mut text = String::with_capacity(PROC_FILE_BYTES);
+    fs::File::open(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .map_err(|error| ConfineError::Unclean(format!("{path} cannot be read: {error}")))?;
+    Ok(text)
 }
 
 pub(super) fn check() -> Result<Entry, ConfineError> {
@@ -42,7 +49,7 @@ pub(super) fn check() -> Result<Entry, ConfineError> {
     descriptors()?;
     let first = std::process::id() == 1 || breach::lacks("pid-ns");
     let own_ids = maps_one_id(&read("/proc/self/uid_map")?) || breach::lacks("user-ns");
-    let interfaces = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let interfaces = read("/proc/self/net/dev").unwrap_or_default();
     Ok(Entry { namespaces: first && own_ids, lonely_network: only_loopback(&interfaces) })
 }
 
