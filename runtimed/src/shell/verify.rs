@@ -8,7 +8,7 @@
 #[path = "verify/facts.rs"]
 mod facts;
 
-use facts::{Ours, Status, limit, namespace, own_mount, read, stat_fields};
+use facts::{Ours, Status, group_and_session, limit, namespace, own_mount, read};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -78,8 +78,8 @@ fn hold(what: &'static str, holds: bool, seen: impl FnOnce() -> String) -> Resul
 /// The first fact that is not as it must be, or cannot be read.
 pub(crate) fn verify(pid: i32, expect: &Expect<'_>) -> Result<Verified, VerifyFault> {
     let mut verified = Verified { layers: Vec::new() };
-    let status = Status::of(&pid.to_string())?;
     let ours = Ours::get()?;
+    let status = Status::of(&pid.to_string())?;
     identity(&status, &ours.status, expect, &mut verified)?;
     privileges(&status, &ours.status, expect, &mut verified)?;
     session(pid, &mut verified)?;
@@ -153,7 +153,7 @@ fn privileges(
 }
 
 fn session(pid: i32, verified: &mut Verified) -> Result<(), VerifyFault> {
-    let (group, session) = stat_fields(&pid.to_string())?;
+    let (group, session) = group_and_session(pid)?;
     // The numbers as they are out here: its own, so neither ours nor anybody else's.
     let leads = (group, session) == (pid, pid);
     hold("session", leads, || format!("group {group}, session {session}"))?;

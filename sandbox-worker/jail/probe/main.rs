@@ -116,6 +116,9 @@ fn spawner(worker: &[&str], uid: Option<u32>) -> ExitCode {
     let limits = Limits::of(profile);
     let image = image.as_fd();
     let wanted = Spawn { image, args: &args, link, log, profile, uid, limits, cgroup: None };
+    // Who checks stays where it is, but here spawner and supervisor are one process: what is true of
+    // it is read before it moves.
+    drop(verify(0, &Expect { pidfd: image, uid, namespaces: false, our_network: false }));
     let mut networks = Networks::default();
     networks.prepare();
     let born = match spawn(wanted, &mut networks) {

@@ -1,6 +1,8 @@
 //! Reading `/proc`: each fact, or the fault that it cannot be seen.
 
 use super::{NAMESPACES, NETWORK, VerifyFault, hold};
+use nix::errno::Errno;
+use nix::unistd::{Pid, getpgid, getsid};
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -85,16 +87,12 @@ impl Ours {
     }
 }
 
-/// Process group and session, fields 5 and 6 of `/proc/<process>/stat`.
-pub(super) fn stat_fields(process: &str) -> Result<(i32, i32), VerifyFault> {
-    let stat = read(&format!("/proc/{process}/stat"))?;
-    // The name in parentheses may hold anything, so it is skipped from its end.
-    let mut rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace();
-    let mut next = |skip| rest.nth(skip).and_then(|field| field.parse().ok());
-    match (next(2), next(0)) {
-        (Some(group), Some(session)) => Ok((group, session)),
-        _ => Err(unseen("session", stat)),
-    }
+/// Process group and session.
+pub(super) fn group_and_session(pid: i32) -> Result<(i32, i32), VerifyFault> {
+    let unseen = |errno: Errno| unseen("session", errno.to_string());
+    let process = Some(Pid::from_raw(pid));
+    let (group, session) = (getpgid(process).map_err(unseen)?, getsid(process).map_err(unseen)?);
+    Ok((group.as_raw(), session.as_raw()))
 }
 
 /// The number of a namespace.
@@ -134,7 +132,7 @@ fn judge_mounts(table: &str) -> Result<(), VerifyFault> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Status, judge_mounts, limit, stat_fields};
+    use super::{Status, group_and_session, judge_mounts, limit};
 
     const CLOSED: &str =
         "90 80 0:41 / / ro,nosuid,nodev,noexec,relatime - tmpfs tmpfs ro,size=4k\n";
@@ -167,9 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn group_and_session_of_a_process_are_read_past_its_name() {
-        assert_eq!(stat_fields("self").unwrap().1, nix::unistd::getsid(None).unwrap().as_raw());
-        assert!(stat_fields("0").is_err());
+    fn group_and_session_are_those_of_the_process() {
+        let own = nix::unistd::getpid().as_raw();
+        assert_eq!(group_and_session(own).unwrap().1, nix::unistd::getsid(None).unwrap().as_raw());
+        assert_eq!(group_and_session(i32::MAX).unwrap_err().what, "session");
     }
 
     #[test]

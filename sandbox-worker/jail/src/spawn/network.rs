@@ -37,7 +37,10 @@ impl Networks {
     fn leave(&mut self) -> io::Result<()> {
         if self.home.is_none() {
             let here = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            self.home = Some(open("/proc/self/ns/net", here, Mode::empty())?);
+            let home = open("/proc/self/ns/net", here, Mode::empty())?;
+            // Root of a container may leave a network that is not its own, and not come back.
+            setns(&home, CloneFlags::CLONE_NEWNET)?;
+            self.home = Some(home);
         }
         Ok(unshare(CloneFlags::CLONE_NEWNET)?)
     }
