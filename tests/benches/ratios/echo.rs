@@ -33,6 +33,8 @@ const TAIL_BYTES: usize = 1_024;
 const WINDOW: usize = 384;
 /// Bytes of the same.
 const WINDOW_BYTES: usize = 448 * 1_024;
+/// In a flood each so-manieth message is a question: who never reads gets no credit.
+const FLOOD_MARK: usize = 256;
 /// Questions under way that mark how far a one-way run is.
 const MARKS: usize = 4;
 
@@ -78,6 +80,14 @@ pub(crate) fn run(role: &str, arguments: &[String]) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Waits for a moment; one that is over is no wait.
+fn wait_until(due: Instant) {
+    while let Some(rest) = due.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero())
+    {
+        std::thread::park_timeout(rest);
+    }
 }
 
 #[derive(Debug)]
@@ -198,10 +208,13 @@ impl Echo {
         };
         let peer = drive["peer"].as_str().expect("an address");
         let text = format!(r#"{{"value":"{}"}}"#, "x".repeat(number("pad")));
-        let run = if drive["mode"] == "rtt" {
-            self.round_trips(peer, text.as_bytes(), number("count"))
-        } else {
-            self.one_way(peer, text.as_bytes(), number("count"))
+        let (body, count) = (text.as_bytes(), number("count"));
+        let pause = || Duration::from_micros(drive["pause_us"].as_u64().expect("a number"));
+        let run = match drive["mode"].as_str().expect("a mode") {
+            "rtt" => self.round_trips(peer, body, count),
+            "paced" => self.paced(peer, body, count, pause()),
+            "flood" => self.flood(peer, body, count, pause()),
+            _ => self.one_way(peer, body, count),
         };
         // What is not a number becomes null.
         let figures = json!({"code": 200, "wrong": 0, "middle": run.middle, "high": run.high});
@@ -237,6 +250,44 @@ impl Echo {
             times.push(begun.elapsed());
         }
         Run::of(times.split_off(warm))
+    }
+
+    /// Round trips that begin at fixed times; one that would have begun during the one before
+    /// begins at once, and its wait counts.
+    fn paced(&mut self, peer: &str, body: &[u8], count: usize, pause: Duration) -> Run {
+        let question = self.frame(MessageType::Read, "1", peer, body);
+        let mut times = Vec::with_capacity(count);
+        let mut due = Instant::now();
+        for _ in 0..count {
+            due += pause;
+            wait_until(due);
+            self.link.out.push(question.bytes());
+            self.flush();
+            self.await_answers(self.answers + 1);
+            times.push(due.elapsed());
+        }
+        Run::of(times)
+    }
+
+    /// Messages at fixed times, or without a pause as fast as the credit allows: the rate reached.
+    fn flood(&mut self, peer: &str, body: &[u8], count: usize, pause: Duration) -> Run {
+        let message = self.frame(MessageType::Update, "", peer, body);
+        let mark = self.frame(MessageType::Execute, "1", peer, body);
+        let begun = Instant::now();
+        let mut due = begun;
+        for number in 1..=count {
+            due += pause;
+            wait_until(due);
+            let is_mark = number % FLOOD_MARK == 0;
+            self.link.out.push(if is_mark { &mark } else { &message }.bytes());
+            if is_mark || !pause.is_zero() {
+                self.flush();
+            }
+            if is_mark {
+                self.await_answers(self.answers + 1);
+            }
+        }
+        Run::rate(count, begun.elapsed())
     }
 
     /// Every so many messages one is a question, whose answer marks how far the peer is.

@@ -9,6 +9,7 @@
 
 mod control;
 mod echo;
+mod fairness;
 mod figures;
 mod machine;
 mod memory;
@@ -73,6 +74,9 @@ fn bench(choices: &Choices, parts: &[&str]) {
     println!("{}\n", reference.said());
     if wanted("routing") {
         routing::run(&reference, choices.rounds);
+    }
+    if wanted("fairness") {
+        fairness::run(choices.rounds);
     }
     if wanted("start") {
         start::run(&reference, choices.rounds);

@@ -27,7 +27,7 @@ struct Routers {
 pub(crate) fn run(reference: &Reference, rounds: usize) {
     let javascript = World::javascript(&[PING.to_owned(), PONG.to_owned()]);
     let js_stubs = Stubs::new(&javascript);
-    let echo = World::echo();
+    let echo = World::echo(&[PING, PONG]);
     let echo_stubs = Stubs::new(&echo);
     let relay = reference.relay();
     let mut routers = Routers { relay, javascript, js_stubs, _echo: echo, echo_stubs };

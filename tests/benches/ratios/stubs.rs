@@ -22,7 +22,7 @@ impl Stubs {
     pub(crate) fn new(world: &World) -> Self {
         control::deploy(world.root(), PING);
         let peer = control::deploy(world.root(), PONG).url;
-        Self { app: world.driver(), peer }
+        Self { app: world.driver("driver"), peer }
     }
 
     /// So many round trips with frames of `size` bytes.

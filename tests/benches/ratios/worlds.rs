@@ -18,6 +18,8 @@ use system_tests::{Daemon, program};
 pub(crate) const PING: &str = "ping.example";
 /// The domain whose stub answers.
 pub(crate) const PONG: &str = "pong.example";
+/// The domain whose stub sends too much.
+pub(crate) const FLOOD: &str = "flood.example";
 /// Address of application A.
 const A: &str = "hyperty://localhost/a";
 /// Address of application B.
@@ -71,9 +73,10 @@ impl World {
         Self { daemon: Daemon::start(&config), _catalogue: catalogue, _programs: None }
     }
 
-    /// With two domains, whose stubs are the echo worker.
-    pub(crate) fn echo() -> Self {
-        let (catalogue, config) = catalogue_of(&[PING.to_owned(), PONG.to_owned()]);
+    /// With domains whose stubs are the echo worker.
+    pub(crate) fn echo(domains: &[&str]) -> Self {
+        let domains: Vec<String> = domains.iter().copied().map(str::to_owned).collect();
+        let (catalogue, config) = catalogue_of(&domains);
         let programs = echo_programs();
         let daemon = Daemon::start_from(programs.path(), &config);
         Self { daemon, _catalogue: catalogue, _programs: Some(programs) }
@@ -111,9 +114,9 @@ impl World {
         (client.stream, ask, bytes)
     }
 
-    /// An application that may tell the stub of [`PING`] to ask its peer.
-    pub(crate) fn driver(&self) -> App {
-        App::connect(&self.daemon.bus(), "driver", &["hyperty://localhost/driver"])
+    /// An application that may tell stubs what to do.
+    pub(crate) fn driver(&self, name: &str) -> App {
+        App::connect(&self.daemon.bus(), name, &[&format!("hyperty://localhost/{name}")])
     }
 }
 
