@@ -10,6 +10,8 @@ pub const SESSIONS: usize = 256;
 pub const ROUTES: usize = 16_384;
 /// Resources with subscribers at a node.
 pub const SUBSCRIPTIONS: usize = 4_096;
+/// Addresses registered at a node's registry.
+pub const REGISTERED: usize = 16_384;
 /// Messages kept for a session that lost its connection.
 pub const WAITING_MESSAGES: usize = 64;
 /// Messages on their way to one connection; one that reads slower is dropped.

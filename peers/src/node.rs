@@ -2,10 +2,12 @@
 //! participants that answer.
 
 mod connection;
+mod registry;
 mod route;
 mod serve;
 mod switch;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -176,6 +178,14 @@ impl Node {
     /// [`Fault::Stopped`].
     pub async fn received(&self) -> Result<Vec<Value>, Fault> {
         self.task.ask(Command::Received).await
+    }
+
+    /// What is registered at the domain's registry, by address.
+    ///
+    /// # Errors
+    /// [`Fault::Stopped`].
+    pub async fn registered(&self) -> Result<BTreeMap<String, Value>, Fault> {
+        self.task.ask(Command::Registered).await
     }
 
     /// Sends a message to every connected session, whatever its `to`; how many there were.

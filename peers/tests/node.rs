@@ -336,3 +336,25 @@ async fn a_client_that_does_not_read_is_cut_and_the_others_go_on() {
     assert_eq!(answer["body"]["code"], 200);
     drop(slow);
 }
+
+#[tokio::test]
+async fn the_registry_knows_what_was_registered_and_what_was_said_of_it_last() {
+    let node = Node::start("home.example", Options::default()).await.unwrap();
+    let mut client = Client::connect(&node).await.unwrap();
+    client.session("open", RUNTIME).await;
+    let to = "domain://registry.home.example";
+    let live = json!({"resource": ALICE, "value": {"status": "live"}});
+    let gone = json!({"resource": format!("/hyperty/{ALICE}"), "value": "disconnected",
+        "attribute": "status"});
+    for (kind, body, code) in [
+        ("update", &live, 404),
+        ("create", &json!({"value": {"x": 1}}), 400),
+        ("create", &json!({"value": {"url": ALICE, "status": "live"}}), 200),
+        ("update", &gone, 200),
+    ] {
+        let message = json!({"id": 2, "type": kind, "from": RUNTIME, "to": to, "body": body});
+        assert_eq!(client.ask(&message).await["body"]["code"], code, "{message}");
+    }
+    let all = node.registered().await.unwrap();
+    assert_eq!(all[ALICE], json!({"url": ALICE, "status": "disconnected"}));
+}

@@ -3,7 +3,7 @@
 mod peers;
 mod value;
 
-use crate::limits::{CA_BYTES_MAX, CONFIG_BYTES_MAX, SANDBOX_BESIDE_HEAP_BYTES};
+use crate::limits::{CA_BYTES_MAX, CONFIG_BYTES_MAX, LEASE_MIN_MS, SANDBOX_BESIDE_HEAP_BYTES};
 use crate::shell::Bounds;
 use peers::P2pTable;
 use protocol::ctl::Level;
@@ -111,6 +111,8 @@ struct Empty {}
 struct RuntimeTable {
     domain: Option<Domain>,
     addresses: Option<Spanned<Addresses>>,
+    register: Option<Spanned<bool>>,
+    lease: Option<Spanned<Millis>>,
 }
 
 /// Who allocates addresses of the home domain.
@@ -227,12 +229,7 @@ impl Config {
         for (section, table) in file.domain {
             settings.domains.insert(section.0, table.check(&place)?);
         }
-        if let Some(addresses) = &file.runtime.addresses {
-            settings.addresses_from_node = matches!(addresses.get_ref(), Addresses::Node);
-            if settings.addresses_from_node && !settings.has_home_stub() {
-                return Err(place.needs_home_stub(addresses.span().start, &settings.domain));
-            }
-        }
+        file.runtime.apply(&place, &mut settings)?;
         peers::check_roots(&place, &settings.domains)?;
         settings.p2p = file.p2p.check(&place)?;
         let open_files = bounded(&place, file.sandbox.open_files.as_ref(), (128, 32, 4_096))?;
@@ -246,6 +243,31 @@ impl Config {
         let memory_bytes = settings.memory_bytes.saturating_add(SANDBOX_BESIDE_HEAP_BYTES);
         let bounds = Bounds { open_files, processes, memory_bytes, cpu_percent };
         Ok(Self { settings, bounds, uid_base, log_level: file.log.level, without_effect })
+    }
+}
+
+impl RuntimeTable {
+    /// After the domains: some of it is for a home domain with a stub of its own.
+    fn apply(self, place: &Place<'_>, settings: &mut Settings) -> Result<(), ConfigError> {
+        let from_node = self.addresses.filter(|word| matches!(word.get_ref(), Addresses::Node));
+        let register = self.register.filter(|word| *word.get_ref());
+        settings.addresses_from_node = from_node.is_some();
+        settings.register = register.is_some();
+        let needs = [from_node.map(|word| word.span()), register.map(|word| word.span())];
+        if let (false, Some(span)) = (settings.has_home_stub(), needs.into_iter().flatten().next())
+        {
+            let home = &settings.domain;
+            let text =
+                format!("this needs a stub of the home domain: a catalogue in [domain.\"{home}\"]");
+            return Err(place.wrong(span.start, &text));
+        }
+        if let Some(lease) = self.lease {
+            if lease.get_ref().0 < LEASE_MIN_MS {
+                return Err(place.wrong(lease.span().start, "a lease is at least 1s"));
+            }
+            settings.lease_ms = lease.get_ref().0;
+        }
+        Ok(())
     }
 }
 
@@ -359,12 +381,6 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn needs_home_stub(self, at: usize, home: &str) -> ConfigError {
-        let text =
-            format!("this needs the home domain's own stub: a catalogue in [domain.\"{home}\"]");
-        self.wrong(at, &text)
-    }
-
     fn wrong(self, at: usize, text: &str) -> ConfigError {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line = before.matches('\n').count().saturating_add(1);

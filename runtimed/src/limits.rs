@@ -107,3 +107,5 @@ pub(crate) const STORE_RETRY: &[Duration] =
     &[Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 /// Time in which the last changes must be committed at the end.
 pub(crate) const STORE_ENDS_WITHIN: Duration = Duration::from_millis(300);
+/// Shortest lease of a registration, in milliseconds: the registry counts in seconds.
+pub(crate) const LEASE_MIN_MS: u64 = 1_000;

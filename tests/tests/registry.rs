@@ -1,4 +1,5 @@
-//! What the registry does with the home domain's message node: addresses that it allocates.
+//! What the registry does with the home domain's message node: addresses that it allocates, and who
+//! is registered.
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -89,4 +90,53 @@ fn without_a_message_node_addresses_are_made_here_and_kept_over_a_kill() {
         daemon.restart(Signal::SIGKILL);
     }
     assert_eq!(urls[0], urls[1]);
+}
+
+/// What the node's registry says of an address.
+fn registered(domain: &Domain, url: &str) -> Option<Value> {
+    domain.run(domain.node.registered()).unwrap().get(url)?.get("status").cloned()
+}
+
+fn wait_registered(domain: &Domain, url: &str, status: &str) {
+    wait_for(&format!("{url} is {status} in the registry"), || {
+        (registered(domain, url)? == status).then_some(())
+    });
+}
+
+#[test]
+fn who_is_here_is_registered_kept_alive_registered_again_and_said_to_be_gone() {
+    let registry = format!("domain://registry.{HOME}");
+    let (mut domain, mut daemon) = world("register = true\nlease = \"2s\"");
+    let alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    wait_registered(&domain, ALICE, "live");
+    let created = heard(&domain, "create", &registry).remove(0);
+    assert_eq!(
+        (&created["value"]["url"], &created["value"]["expires"]),
+        (&json!(ALICE), &json!(2))
+    );
+    wait_for("it is kept alive", || {
+        let told = heard(&domain, "update", &registry);
+        told.iter().any(|body| body["method"] == "refresh").then_some(())
+    });
+    // The node comes back and knows nothing.
+    let place = domain.lose_node();
+    wait_for("the stub has noticed", || {
+        (daemon.row(HOME)?["status"] == "disconnected").then_some(())
+    });
+    domain.return_node(place);
+    wait_registered(&domain, ALICE, "live");
+    // The daemon is killed, and the application comes back.
+    let anew = |domain: &Domain| {
+        let updates = heard(domain, "update", &registry);
+        let updates = updates.iter().filter(|body| body["method"].is_null()).count();
+        updates + heard(domain, "create", &registry).len()
+    };
+    let before = anew(&domain);
+    daemon.restart(Signal::SIGKILL);
+    drop(alice);
+    let alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    wait_for("it is told again", || (anew(&domain) > before).then_some(()));
+    drop(alice);
+    wait_registered(&domain, ALICE, "disconnected");
+    daemon.assert_conserved();
 }

@@ -17,6 +17,7 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) enum Command {
     Received(oneshot::Sender<Vec<Value>>),
+    Registered(oneshot::Sender<BTreeMap<String, Value>>),
     Push(String, oneshot::Sender<usize>),
     DropConnections(oneshot::Sender<usize>),
     Mode(Mode, oneshot::Sender<()>),
@@ -127,6 +128,9 @@ impl Server {
         match command {
             Command::Received(reply) => {
                 reply.send(self.switch.received.iter().cloned().collect()).ok();
+            }
+            Command::Registered(reply) => {
+                reply.send(self.switch.registry.all()).ok();
             }
             Command::Push(text, reply) => {
                 let to = self.switch.connected();

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Map, Value, json};
 
+use super::registry::Registry;
 use super::route::{covers, domain_of, lineage, path_of};
 use super::{Mode, Participant, Stats};
 use crate::limits;
@@ -65,6 +66,7 @@ pub(super) struct Switch {
     subscribers: BTreeMap<String, BTreeSet<String>>,
     participants: BTreeMap<String, Participant>,
     pub(super) received: VecDeque<Value>,
+    pub(super) registry: Registry,
     allocated: u64,
 }
 
@@ -79,6 +81,7 @@ impl Switch {
             subscribers: BTreeMap::new(),
             participants: BTreeMap::new(),
             received: VecDeque::new(),
+            registry: Registry::default(),
             allocated: 0,
         }
     }
@@ -240,6 +243,12 @@ impl Switch {
                 self.answer(incoming, &refusal(503, "the receiver is away"), out);
             }
             return;
+        }
+        if incoming.to() == format!("domain://registry.{}", self.domain) {
+            let body = incoming.message.get("body").unwrap_or(&Value::Null);
+            if let Some(body) = self.registry.answer(&incoming.kind, body) {
+                return self.answer(incoming, &body, out);
+            }
         }
         if !incoming.is_request() {
             self.stats.unrouted = self.stats.unrouted.saturating_add(1);

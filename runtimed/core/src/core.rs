@@ -11,6 +11,7 @@ use crate::bus::{Bus, LinkKind, Peer};
 use crate::effect::Effect;
 use crate::input::{Input, LinkId, SandboxId, Time};
 use crate::registry::allocation::Allocation;
+use crate::registry::leases::Leases;
 use crate::settings::Settings;
 use crate::ua::{Refusal, StubRoute, Ua, UaInput, UaOut};
 use protocol::frame::Frame;
@@ -23,6 +24,7 @@ pub struct Core {
     pub(crate) bus: Bus,
     pub(crate) ua: Ua,
     pub(crate) allocation: Allocation,
+    pub(crate) leases: Leases,
     /// What the RuntimeUA wants of the bus; carried out before an input ends.
     pub(crate) ua_out: Vec<UaOut>,
     /// What is wrong with the store.
@@ -41,6 +43,7 @@ impl Core {
             bus,
             ua,
             allocation: Allocation::default(),
+            leases: Leases::default(),
             ua_out: Vec::new(),
             store_trouble: None,
             #[cfg(test)]
@@ -72,8 +75,9 @@ impl Core {
         let nodes = self.bus.nodes.earliest().filter(|_| !self.bus.stopping);
         let (slow, park) = (self.bus.slow.earliest(), self.bus.park.earliest());
         let (pending, changes) = (self.bus.pending.earliest(), self.bus.changes.earliest());
-        let bus = [pending, park, slow, nodes, changes, self.allocation.earliest()];
-        bus.into_iter().flatten().chain(self.ua.next_deadline()).min()
+        let bus = [pending, park, slow, nodes, changes];
+        let registry = [self.allocation.earliest(), self.next_registration()];
+        bus.into_iter().chain(registry).flatten().chain(self.ua.next_deadline()).min()
     }
 
     /// What became of all messages.
@@ -97,6 +101,7 @@ impl Core {
         self.bus.check()?;
         self.ua.check()?;
         self.allocation.check()?;
+        self.leases.check()?;
         for (key, count) in self.bus.park.keys() {
             let route = self.ua.route(self.bus.now, key);
             if route != StubRoute::Deploying {
@@ -236,12 +241,13 @@ impl Core {
         loop {
             self.pump();
             self.hear_answers();
-            let duties = self.has_news_for_nodes() || self.allocation.has_news();
-            if !duties && self.ua_out.is_empty() {
+            let for_nodes = self.has_news_for_nodes() || self.allocation.has_news();
+            if !for_nodes && !self.has_news_for_registry() && self.ua_out.is_empty() {
                 return;
             }
             self.tell_nodes();
             self.ask_for_addresses();
+            self.tell_registry();
         }
     }
 

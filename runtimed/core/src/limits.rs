@@ -55,6 +55,11 @@ pub const ALLOCATION_WAITING: usize = 1_024;
 pub const ALLOCATED_MAX: usize = 262_144;
 /// Bytes of the name under which addresses are given again.
 pub const ALLOCATION_NAME_BYTES: usize = 256;
+/// Registrations that the domain registry is told of at the same time.
+pub const REGISTRATIONS_AT_ONCE: usize = 64;
+/// Milliseconds in which whoever was registered may come back after a restart, before the registry
+/// is told that it is gone.
+pub const REJOIN_MS: u64 = 10_000;
 /// Questions of the runtime's own that wait for an answer; more are refused at once.
 pub const OWN_REQUESTS_MAX: usize = 2_048;
 /// Bytes of an answer to one.

@@ -1,8 +1,10 @@
 //! The registry: the addresses of stubs and what they say of themselves; below, the addresses that
-//! are given to others.
+//! are given to others, and what the home domain's registry is told.
 
 pub(crate) mod allocation;
 mod blocks;
+pub(crate) mod leases;
+mod registration;
 mod reuse;
 
 use crate::input::{SandboxId, Time};

@@ -53,6 +53,10 @@ pub struct Settings {
     pub domain: String,
     /// Whether addresses are allocated by the home domain's message node; else they are made here.
     pub addresses_from_node: bool,
+    /// Whether who is here is registered at the home domain's registry.
+    pub register: bool,
+    /// Milliseconds that such a registration lasts unless it is refreshed.
+    pub lease_ms: u64,
     /// Version of the program.
     pub version: String,
     /// Pid of the daemon.
@@ -121,6 +125,8 @@ impl Default for Settings {
             runtime_url: "hyperty-runtime://localhost/runtime".to_owned(),
             domain: "localhost".to_owned(),
             addresses_from_node: false,
+            register: false,
+            lease_ms: 3_600_000,
             version: String::new(),
             pid: 0,
             epoch_ms: 0,

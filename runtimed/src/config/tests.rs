@@ -54,6 +54,8 @@ fn every_key_of_the_contract_is_taken() {
         [runtime]
         domain = "home.example"
         addresses = "node"
+        register = true
+        lease = "30m"
         [domain."home.example"]
         catalogue = "https://home.example/.well-known"
         [domain."example.com"]
@@ -92,7 +94,8 @@ fn every_key_of_the_contract_is_taken() {
     .unwrap();
     let settings = &config.settings;
     assert_eq!(settings.domain, "home.example");
-    assert!(settings.addresses_from_node);
+    assert!(settings.addresses_from_node && settings.register);
+    assert_eq!(settings.lease_ms, 1_800_000);
     let domain = &settings.domains["example.com"];
     assert_eq!(domain.catalogue.as_deref(), Some("http://127.0.0.1:8080/.well-known"));
     assert!(domain.private && domain.pin);
@@ -116,7 +119,9 @@ fn every_error_has_its_line_and_column() {
         ("[runtime]\ndomain = \"Home.Example\"", 2, 10, "no domain"),
         ("[runtime]\ndomain = 5", 2, 10, "invalid type"),
         ("[runtime]\naddresses = \"far\"", 2, 13, "unknown variant"),
-        ("[runtime]\naddresses = \"node\"", 2, 13, "the home domain's own stub"),
+        ("[runtime]\naddresses = \"node\"", 2, 13, "a stub of the home domain"),
+        ("[runtime]\nregister = true", 2, 12, "a stub of the home domain"),
+        ("[runtime]\nlease = \"999ms\"", 2, 9, "at least 1s"),
         ("[sandbox]\nmemory = \"64MB\"", 2, 10, "no size"),
         ("[sandbox]\nminimum = \"strong\"", 2, 11, "no level"),
         ("[sandbox]\nopen_files = 5", 2, 14, "from 32"),

@@ -208,6 +208,9 @@ impl Core {
             node.failures = 0;
             self.bus.nodes.due.insert(domain.clone());
         }
+        if *domain == self.settings.domain {
+            self.registry_is_back();
+        }
         self.hold_stub(domain);
     }
 

@@ -54,6 +54,8 @@ pub(crate) enum Purpose {
     Block(String),
     /// And to take some back.
     GiveBack,
+    /// The home domain's registry is told of this address (`registry/registration.rs`).
+    Registered(std::sync::Arc<str>),
     /// A test wants to know.
     #[cfg(test)]
     Test(u32),
@@ -205,6 +207,7 @@ impl Core {
                 }
                 Purpose::Block(scheme) => self.block_answered(&scheme, outcome),
                 Purpose::GiveBack => self.give_back_answered(outcome),
+                Purpose::Registered(url) => self.registry_answered(&url, outcome),
                 #[cfg(test)]
                 Purpose::Test(number) => self.heard.push((number, outcome)),
             }

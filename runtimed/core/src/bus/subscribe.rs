@@ -193,8 +193,10 @@ impl Core {
         }
     }
 
-    /// The home domain's node is told that an address is connected here, or no longer.
+    /// The home domain's node is told that an address is connected here, or no longer; and so is
+    /// its registry, if it is to be.
     pub(crate) fn connected(&mut self, address: &str, here: bool) {
+        self.want_registered(address, None, here);
         if !here || self.settings.has_home_stub() {
             let home = self.settings.domain.clone();
             self.want_at_node(&home, address, Why::Connected, here);

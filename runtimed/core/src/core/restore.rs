@@ -15,6 +15,7 @@ impl Core {
         let (mut claims, mut subscriptions) = (Vec::<ClaimRow>::new(), Vec::new());
         let (mut stubs, mut sandboxes) = (Vec::new(), Vec::new());
         let (mut blocks, mut reuse) = (Vec::new(), Vec::new());
+        let mut leases = Vec::new();
         for row in rows {
             match row {
                 Record::Claim(row) => claims.push(row),
@@ -23,17 +24,20 @@ impl Core {
                 Record::Sandbox(row) => sandboxes.push(row),
                 Record::Block(row) => blocks.push(row),
                 Record::Reuse(row) => reuse.push(row),
+                Record::Lease(row) => leases.push(row),
                 // The shell's own, or of parts that do not read them yet.
                 Record::Runtime(_)
                 | Record::Hyperty(_)
                 | Record::Object(_)
-                | Record::Lease(_)
                 | Record::Outbox(_)
                 | Record::Dead(_)
                 | Record::Code(_) => {}
             }
         }
         self.restore_addresses(&blocks, &reuse);
+        for row in &leases {
+            self.restore_lease(row);
+        }
         // The oldest first: it is the first to go if there are too many.
         claims.sort_by_key(|row| row.seq);
         for row in &claims {

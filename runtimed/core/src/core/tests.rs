@@ -13,6 +13,7 @@ mod limits;
 mod operators;
 mod own;
 mod registered;
+mod registration;
 mod requests;
 mod routes;
 mod settings;

@@ -123,6 +123,8 @@ pub(crate) fn settings(seed: u64) -> Settings {
         };
         settings.domains.insert(HOME.to_owned(), with);
         settings.addresses_from_node = seed.is_multiple_of(4);
+        settings.register = !seed.is_multiple_of(8);
+        settings.lease_ms = 4_000;
     }
     settings
 }
