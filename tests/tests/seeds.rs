@@ -130,3 +130,28 @@ fn a_legacy_address_finds_its_interworking_stub() {
     assert_eq!(row["url"], response["body"]["value"]["by"]);
     daemon.assert_conserved();
 }
+
+#[test]
+fn an_application_asks_for_a_stub_is_told_its_runtime_url_and_ends_it_again() {
+    let (_folder, daemon, mut alice) = world(SEED_STUB);
+    let runtime = alice.welcome["welcome"]["runtime"].as_str().unwrap().to_owned();
+    let wanted = json!({"value": {"type": "protostub", "domain": "example.com"}});
+    let ua = format!("{runtime}/ua");
+    let mut urls = Vec::new();
+    for _life in 0..2 {
+        let answer = alice.call("create", &ua, &wanted);
+        assert_eq!(answer["body"]["code"], 200, "{answer}");
+        let value = answer["body"]["value"].clone();
+        let row = daemon.row("example.com").unwrap();
+        assert_eq!((&row["state"], &row["url"]), (&json!("active"), &value["runtimeURL"]));
+        assert!(value["status"].is_string(), "{value}");
+        urls.push(value["runtimeURL"].clone());
+        let answer = alice.call("delete", &ua, &wanted);
+        assert_eq!(answer["body"]["code"], 200, "{answer}");
+        let row = daemon.row("example.com").unwrap();
+        assert_eq!((&row["state"], &row["pid"]), (&json!("dormant"), &json!(null)));
+    }
+    assert_eq!(urls[0], urls[1], "its address is its own");
+    assert_eq!(alice.call("read", "hyperty://example.com/bob", &json!({}))["body"]["code"], 200);
+    daemon.assert_conserved();
+}

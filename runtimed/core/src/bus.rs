@@ -22,6 +22,7 @@ mod publish;
 mod respond;
 pub(crate) mod slow;
 mod step;
+mod stubs;
 mod subscribe;
 pub(crate) mod subscribers;
 pub(crate) mod sync;

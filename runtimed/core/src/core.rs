@@ -263,6 +263,7 @@ impl Core {
                         self.stub_down(&key, link, again, &refusal);
                     }
                     UaOut::Ask(asking) => self.ask(*asking),
+                    UaOut::Removed { key, url } => self.tell_removed(&key, url.as_str()),
                     UaOut::Live { key } => self.node_is_back(&key),
                     UaOut::Publish { resource, from, body } => {
                         self.publish(resource.as_str(), from.as_str(), &body);

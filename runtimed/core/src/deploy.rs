@@ -102,7 +102,7 @@ impl Ua {
         {
             match component.after_stop {
                 AfterStop::Forget => return Err(component.refusal(now)),
-                AfterStop::Sleep => component.after_stop = AfterStop::Wake,
+                AfterStop::Sleep | AfterStop::Shed => component.after_stop = AfterStop::Wake,
                 AfterStop::Wake | AfterStop::Restart | AfterStop::Anew => {}
             }
             return Ok(());

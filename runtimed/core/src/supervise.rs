@@ -9,6 +9,7 @@
 //! Silence alone never ends anything; two missed heartbeats do.
 
 mod exits;
+mod shed;
 
 use crate::effect::{Attach, Effect, ReplyTo};
 use crate::input::{LinkId, SandboxId, Time};

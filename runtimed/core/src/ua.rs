@@ -19,7 +19,7 @@ pub(crate) use crate::events::{Happened, bounded};
 pub(crate) use connect::Way;
 pub(crate) use refusal::Refusal;
 pub(crate) use route::{Bridge, StubRoute};
-pub(crate) use words::{UaInput, UaOut};
+pub(crate) use words::{Removal, UaInput, UaOut};
 
 use crate::effect::{Attach, Effect};
 use crate::events::Events;

@@ -1,18 +1,17 @@
 //! What the runtime answers itself: `<runtime>/ua`, `<runtime>/subscriptions`,
 //! `<runtime>/registry`, `<runtime>/address-allocation` and `<runtime>/sm`.
 
-use super::Peer;
 use super::addresses::Wish;
 use super::answer::{Answer, Said};
 use super::carrier::Carrier;
 use super::pending::Waits;
 use super::step::Facts;
+use super::stubs::Asked;
 use super::subscribe::{DONE, Subscribing};
 use crate::core::Core;
 use crate::limits::BUILTIN_BODY_BYTES;
 use crate::resolve::Builtin;
-use crate::ua::{Refusal, StubRoute};
-use protocol::address::{Address, RouteKey};
+use crate::ua::Refusal;
 use protocol::frame::{FrameRef, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
@@ -21,14 +20,23 @@ use protocol::reason::Reason;
 pub(super) enum Outcome {
     /// Done.
     Yes(String),
-    /// Answered when the stub is active or has failed.
-    Deploying(RouteKey),
+    /// Answered when the stub is active or has failed, or is gone.
+    Stub(Waits),
     /// Answered when the message nodes have agreed.
     Subscribing(Subscribing),
     /// Answered when there are enough addresses.
     Wishing(Wish),
     /// It went on as another message, which is accounted for in its place.
     PassedOn,
+}
+
+impl From<Asked> for Outcome {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::Done(body) => Self::Yes(body),
+            Asked::Waits(waits) => Self::Stub(waits),
+        }
+    }
 }
 
 impl Core {
@@ -40,7 +48,12 @@ impl Core {
             Err(Refusal::new(Reason::TooLarge, "the body is too large for a built-in"))
         } else {
             match (builtin, kind) {
-                (Builtin::Ua, Some(MessageType::Create)) => self.ua_create(facts.by, &view),
+                (Builtin::Ua, Some(MessageType::Create)) => {
+                    self.ua_create(facts.by, &view).map(Outcome::from)
+                }
+                (Builtin::Ua, Some(MessageType::Delete)) => {
+                    self.ua_delete(facts.by, &view).map(Outcome::from)
+                }
                 (Builtin::Subscriptions, Some(MessageType::Subscribe)) => {
                     self.subscribe(facts, &view).map(Outcome::Subscribing)
                 }
@@ -82,8 +95,8 @@ impl Core {
         match outcome {
             Outcome::PassedOn => {}
             Outcome::Yes(body) => self.say(facts.by, &Answer::to(view, Said::Yes(&body))),
-            Outcome::Deploying(key) => {
-                let _at = self.await_response(view, facts, Waits::Deploy(key));
+            Outcome::Stub(waits) => {
+                let _at = self.await_response(view, facts, waits);
             }
             Outcome::Wishing(wish) => {
                 let at = self.await_response(view, facts, Waits::Nodes);
@@ -97,56 +110,5 @@ impl Core {
                 self.await_nodes(at, subscriber.as_str(), new, left);
             }
         }
-    }
-
-    /// `create` of `{"type":"protostub","domain":…}`, by an application.
-    fn ua_create(&mut self, by: Peer, view: &FrameRef<'_>) -> Result<Outcome, Refusal> {
-        if self.bus.is_worker(by) {
-            return Err(Refusal::new(Reason::Policy, "only applications ask for stubs"));
-        }
-        let key = wanted_stub(view.body(), &self.settings.domain)?;
-        match self.ua.stub_for(self.bus.now, &key, "asked for at ua", &mut self.ua_out) {
-            StubRoute::Ready { url, .. } => Ok(Outcome::Yes(created(&url))),
-            StubRoute::Deploying | StubRoute::Absent => Ok(Outcome::Deploying(key)),
-            StubRoute::Refused(refusal) => Err(refusal),
-        }
-    }
-}
-
-/// JSON text of the answer to `create`.
-pub(crate) fn created(url: &Address) -> String {
-    format!(r#"{{"code":200,"value":{{"url":"{url}"}}}}"#)
-}
-
-fn wanted_stub(body: &[u8], home: &str) -> Result<RouteKey, Refusal> {
-    let malformed = |text: &str| Refusal::new(Reason::Malformed, text);
-    let body: serde_json::Value =
-        serde_json::from_slice(body).map_err(|_e| malformed("the body is not JSON"))?;
-    let value = body.get("value").unwrap_or(&body);
-    let member = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
-    if member("type") != Some("protostub") {
-        return Err(Refusal::new(Reason::NotImplemented, "only protostubs are deployed here"));
-    }
-    let domain = member("domain").ok_or_else(|| malformed("body.value.domain is missing"))?;
-    RouteKey::parse(domain, home)
-        .ok_or_else(|| Refusal::new(Reason::BadAddress, "body.value.domain is no domain"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wanted_stub;
-    use protocol::address::RouteKey;
-
-    #[test]
-    fn a_stub_is_asked_for_by_type_and_domain() {
-        let code =
-            |body: &str| wanted_stub(body.as_bytes(), "h.example").map_err(|r| r.reason.code());
-        let key = Ok(RouteKey::Domain("a.example".to_owned()));
-        assert_eq!(code(r#"{"value":{"type":"protostub","domain":"a.example"}}"#), key);
-        assert_eq!(code(r#"{"type":"protostub","domain":"a.example"}"#), key);
-        assert_eq!(code(r#"{"value":{"type":"hyperty","domain":"a.example"}}"#), Err(501));
-        assert_eq!(code(r#"{"value":{"type":"protostub"}}"#), Err(400));
-        assert_eq!(code(r#"{"value":{"type":"protostub","domain":"-"}}"#), Err(400));
-        assert_eq!(code("x"), Err(400));
     }
 }

@@ -4,7 +4,7 @@ use super::egress::{Claim, Waiting};
 use super::park::Parked;
 use super::pending::{IdText, PendingKey, PendingRef, Waits};
 use super::step::{no_room, origin_of};
-use super::{LinkKind, Peer, answer::Said, builtin::created, carrier::charge};
+use super::{LinkKind, Peer, carrier::charge};
 use crate::core::Core;
 use crate::effect::Effect;
 use crate::input::LinkId;
@@ -176,10 +176,7 @@ impl Core {
             self.release(parked, link);
         }
         self.node_is_back(key);
-        let body = created(url);
-        for at in self.bus.pending.select(|p| matches!(&p.waits, Waits::Deploy(k) if k == key)) {
-            self.settle(at, Said::Yes(&body));
-        }
+        self.tell_created(key);
     }
 
     fn release(&mut self, parked: Parked, to: LinkId) {

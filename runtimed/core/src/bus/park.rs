@@ -75,6 +75,11 @@ impl Park {
         self.queues.get(key).map_or(0, |queue| queue.parked.len())
     }
 
+    /// The messages parked for this key, in order.
+    pub(crate) fn of(&self, key: &RouteKey) -> impl Iterator<Item = &Parked> {
+        self.queues.get(key).into_iter().flat_map(|queue| &queue.parked)
+    }
+
     /// Keys for which something is parked.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (&RouteKey, usize)> {
         self.queues.iter().map(|(key, queue)| (key, queue.parked.len()))

@@ -61,6 +61,8 @@ pub(crate) enum Waits {
     Parked,
     /// It asked the runtime to deploy this.
     Deploy(RouteKey),
+    /// It asked the runtime to end this.
+    Removal(RouteKey),
     /// It subscribes, and message nodes are yet to agree; or it needs addresses, and the home
     /// domain's is yet to allocate them.
     Nodes,

@@ -17,5 +17,6 @@ mod registration;
 mod requests;
 mod routes;
 mod settings;
+mod stubs;
 mod subscriptions;
 mod sync;

@@ -205,7 +205,7 @@ impl Ua {
         let Some(component) = self.components.get_mut(key) else { return };
         component.stub = None;
         component.active_since = None;
-        let after = component.after_stop;
+        let (after, url) = (component.after_stop, component.url.clone());
         let again = component.starts_after_stop() && after != AfterStop::Anew;
         component.after_stop = AfterStop::default();
         let restart = after == AfterStop::Restart;
@@ -226,6 +226,10 @@ impl Ua {
                 again: again || why == "idle",
                 refusal: refusal.clone(),
             });
+        }
+        out.push(UaOut::Removed { key: key.clone(), url });
+        if after == AfterStop::Shed {
+            self.drop_package(key, out);
         }
         if again {
             if let Some(component) = self.components.get_mut(key).filter(|_| restart) {

@@ -48,6 +48,8 @@ pub(crate) enum AfterStop {
     Sleep,
     /// It was idle, and that message has come.
     Wake,
+    /// An application needs it no longer: the next message fetches and starts it.
+    Shed,
     /// An operator's `restart`.
     Restart,
     /// An operator's `undeploy`.

@@ -57,7 +57,11 @@ impl Ua {
             State::Deploying | State::Backoff => StubRoute::Deploying,
             State::Stopping if component.starts_after_stop() => StubRoute::Deploying,
             // Stopped for being idle: a message wakes it.
-            State::Stopping if component.after_stop == AfterStop::Sleep => StubRoute::Absent,
+            State::Stopping
+                if matches!(component.after_stop, AfterStop::Sleep | AfterStop::Shed) =>
+            {
+                StubRoute::Absent
+            }
             State::Dormant => StubRoute::Absent,
             State::Failed if component.retry_at.is_none_or(|at| at <= now) => StubRoute::Absent,
             State::Quarantined | State::Failed | State::Stopping => {

@@ -40,8 +40,15 @@ pub(crate) enum UaOut {
         /// Why.
         refusal: Refusal,
     },
+    /// Its process has ended, because somebody wanted it to.
+    Removed {
+        /// Which route.
+        key: RouteKey,
+        /// Of the component.
+        url: Address,
+    },
     /// Ask somebody; what comes of it is told to the part that asks.
-    #[cfg_attr(not(test), expect(dead_code, reason = "P2P and registration ask so"))]
+    #[cfg_attr(not(test), expect(dead_code, reason = "P2P asks so"))]
     Ask(Box<Asking>),
     /// The stub says that it is connected, and was not before.
     Live {
@@ -57,6 +64,15 @@ pub(crate) enum UaOut {
         /// JSON text.
         body: String,
     },
+}
+
+/// How far the end of a component that is not needed any more has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// It has no process.
+    Done,
+    /// [`UaOut::Removed`] will follow.
+    UnderWay,
 }
 
 /// What the shell says of sandboxes (see [`crate::Input`]).

@@ -31,6 +31,7 @@ impl World {
             33..35 => self.app_publishes(),
             35..38 => self.someone_answers_for_another(),
             38..42 => self.app_needs_addresses(),
+            42..45 => self.app_asks_for_a_stub(),
             _ => self.app_asks(),
         }
     }
@@ -209,6 +210,21 @@ impl World {
         let kinds = [MessageType::Subscribe, MessageType::Subscribe, MessageType::Unsubscribe];
         let mtype = self.random.pick(&kinds).as_u8();
         let body = format!("{{\"resources\":[\"{}\"]}}", self.resource());
+        self.expect(link, &id, 15_000, &to);
+        let builder = FrameBuilder::msg(mtype, &id, &from, &to)
+            .flag(flags::ID_NUM | flags::REPLY)
+            .body(body.as_bytes());
+        self.speak(link, builder.build().unwrap().bytes_mut());
+    }
+
+    /// To start a stub, or to end one that nobody else uses.
+    fn app_asks_for_a_stub(&mut self) {
+        let Some(link) = self.some_app() else { return };
+        let Some(from) = self.own_address(link) else { return };
+        let (id, to) = (self.next_serial().to_string(), format!("{RUNTIME}/ua"));
+        let mtype = self.random.pick(&[MessageType::Create, MessageType::Delete]).as_u8();
+        let domain = *self.random.pick(&["a.example", "b.example", "sip:x@c.example", HOME]);
+        let body = format!("{{\"value\":{{\"type\":\"protostub\",\"domain\":\"{domain}\"}}}}");
         self.expect(link, &id, 15_000, &to);
         let builder = FrameBuilder::msg(mtype, &id, &from, &to)
             .flag(flags::ID_NUM | flags::REPLY)
