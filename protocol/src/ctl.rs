@@ -4,8 +4,10 @@
 //! Variants are appended, never changed in place. Descriptors travel beside the packet, in the
 //! order that a variant names them.
 
+mod fetch;
 mod peers;
 
+pub use fetch::{FetchError, FetchJob, Shelf};
 pub use peers::PeerIdentity;
 
 use crate::codec::{CodecError, decode_exact, encode};
@@ -215,42 +217,6 @@ pub struct Assign {
     pub turn_ms: u32,
     /// `host:port` that connections are granted to (for an early and clear refusal inside).
     pub grants: Vec<String>,
-}
-
-/// One source of a catalogue entry, for a fetch worker.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct FetchJob {
-    /// Base address of the catalogue, without a trailing slash: `https://…`, `http://…`, `file:///…`.
-    pub base: String,
-    /// Further bases to try when this one is absent or down, in order.
-    pub alternatives: Vec<String>,
-    /// Names to try, in order: `<base>/protocolstub/<name>`, then `<name>.ps.json`.
-    pub names: Vec<String>,
-    /// Origins besides the catalogue's own that redirects and code may come from.
-    pub sources: Vec<String>,
-    /// Trust roots in PEM besides the bundled ones; empty for none.
-    pub ca_pem: String,
-    /// Milliseconds for the whole job.
-    pub budget_ms: u32,
-}
-
-/// What went wrong in a fetch worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub enum FetchError {
-    /// Not reachable, or its TLS or HTTP is broken.
-    Down,
-    /// No answer in time.
-    Slow,
-    /// No such entry (404).
-    Absent,
-    /// It redirects to where it may not.
-    Redirect,
-    /// The descriptor cannot be used: not JSON, cut short, too large, no code, unknown language.
-    Unusable,
-    /// The code does not decode.
-    Decoding,
-    /// The code is larger than the bound.
-    CodeSize,
 }
 
 /// Worker to daemon.

@@ -92,9 +92,16 @@ mod mirror {
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
+    pub(super) enum Shelf {
+        Protostub,
+        IdpProxy,
+    }
+
+    #[derive(Debug, SchemaRead, SchemaWrite)]
     pub(super) struct FetchJob {
         pub(super) base: String,
         pub(super) alternatives: Vec<String>,
+        pub(super) shelf: Shelf,
         pub(super) names: Vec<String>,
         pub(super) sources: Vec<String>,
         pub(super) ca_pem: String,
@@ -318,9 +325,10 @@ fn identity() -> impl Strategy<Value = ctl::CtlDown> {
 }
 
 fn down() -> impl Strategy<Value = ctl::CtlDown> {
-    let job = (text(), texts(), texts(), texts(), text(), any::<u32>()).prop_map(
-        |(base, alternatives, names, sources, ca_pem, budget_ms)| {
-            Box::new(ctl::FetchJob { base, alternatives, names, sources, ca_pem, budget_ms })
+    let shelf = prop_oneof![Just(ctl::Shelf::Protostub), Just(ctl::Shelf::IdpProxy)];
+    let job = (text(), texts(), shelf, texts(), texts(), text(), any::<u32>()).prop_map(
+        |(base, alternatives, shelf, names, sources, ca_pem, budget_ms)| {
+            Box::new(ctl::FetchJob { base, alternatives, shelf, names, sources, ca_pem, budget_ms })
         },
     );
     let connect = (any::<u64>(), any::<u32>(), text(), any::<u16>(), any::<bool>(), any::<u32>())

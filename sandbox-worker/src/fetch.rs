@@ -53,7 +53,8 @@ fn failure(error: FetchError, text: impl Into<String>) -> Failure {
 /// An entry whose descriptor is read, and whose code is wanted next.
 struct Entry {
     catalogue: Catalogue,
-    name: String,
+    /// Where the code lies if the descriptor does not say.
+    beside: String,
     place: Place,
     package: Package,
 }
@@ -232,16 +233,17 @@ async fn find_in(
     job: &FetchJob,
     fetcher: &Fetcher,
 ) -> Result<(Entry, Descriptor), Failure> {
-    let catalogue = Catalogue::new(base, &job.sources)?;
+    let catalogue = Catalogue::new(base, job.shelf, &job.sources)?;
     let mut absent = failure(FetchError::Absent, format!("{base}: no name to look for"));
     for name in &job.names {
-        for ending in ["", ".ps.json"] {
+        for ending in ["", job.shelf.descriptor_ending()] {
             let place = catalogue.entry(name, ending)?;
             match fetcher.get(&catalogue, place, DESCRIPTOR).await {
                 Ok(found) => {
                     let (descriptor, package) = code::descriptor(&found.bytes)?;
-                    let (name, place) = (name.clone(), found.place);
-                    return Ok((Entry { catalogue, name, place, package }, descriptor));
+                    let place = found.place;
+                    let beside = format!("{name}{}", job.shelf.code_ending());
+                    return Ok((Entry { catalogue, beside, place, package }, descriptor));
                 }
                 Err(failed) if failed.error == FetchError::Absent => absent = failed,
                 Err(failed) => return Err(failed),
@@ -253,19 +255,19 @@ async fn find_in(
 
 /// The code of an entry, and the origin of its last hop.
 async fn source(fetcher: &Fetcher, entry: Entry) -> Result<(String, Vec<u8>), Failure> {
-    let Entry { catalogue, name, place, package } = entry;
-    let (target, beside) = match package {
+    let Entry { catalogue, beside, place, package } = entry;
+    let (target, is_beside) = match package {
         Package::Inline { text, encoding } => {
             return Ok((place.origin(), code::inline(&text, encoding)?));
         }
         Package::Url(url) => (url, false),
-        Package::Beside => (format!("{name}.ps.js"), true),
+        Package::Beside => (beside, true),
     };
     let at = catalogue.follow(&place, &target)?;
     match fetcher.get(&catalogue, at, CODE).await {
         Ok(found) => Ok((found.place.origin(), code::served(found.bytes)?)),
         Err(failed) if failed.error == FetchError::Absent => {
-            let text = if beside {
+            let text = if is_beside {
                 format!(
                     "the descriptor names no code, and there is none beside it: {}",
                     failed.text

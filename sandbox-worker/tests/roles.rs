@@ -14,7 +14,7 @@ mod daemon;
 
 use daemon::{Spawner, Worker};
 use protocol::ctl::{
-    Assign, ConnectError, CtlDown, CtlUp, EngineKind, FetchJob, HostProfile, Role, Target,
+    Assign, ConnectError, CtlDown, CtlUp, EngineKind, FetchJob, HostProfile, Role, Shelf, Target,
 };
 use protocol::frame::{FrameBuilder, flags};
 use protocol::sys::{self, Ended};
@@ -95,6 +95,7 @@ fn job(base: &str) -> CtlDown {
     CtlDown::Fetch(Box::new(FetchJob {
         base: base.to_owned(),
         alternatives: Vec::new(),
+        shelf: Shelf::Protostub,
         names: vec!["default".into()],
         sources: Vec::new(),
         ca_pem: String::new(),

@@ -4,7 +4,7 @@
 //! or one the operator listed, never to a plainer scheme than before, never out of the folder.
 
 use super::{Failure, failure};
-use protocol::ctl::FetchError;
+use protocol::ctl::{FetchError, Shelf};
 use url::Url;
 
 /// A thing that can be fetched.
@@ -20,6 +20,7 @@ pub(crate) enum Place {
 #[derive(Debug, Clone)]
 pub(crate) struct Catalogue {
     base: Url,
+    shelf: Shelf,
     origins: Vec<String>,
 }
 
@@ -44,13 +45,13 @@ impl Catalogue {
     ///
     /// # Errors
     /// The address is of no kind that is fetched.
-    pub(crate) fn new(base: &str, sources: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn new(base: &str, shelf: Shelf, sources: &[String]) -> Result<Self, Failure> {
         let base = parse(base.trim_end_matches('/'))
             .ok_or_else(|| failure(FetchError::Down, format!("{base} is no catalogue address")))?;
         let mut origins: Vec<String> =
             sources.iter().filter_map(|source| parse(source)).map(|url| origin_of(&url)).collect();
         origins.push(origin_of(&base));
-        Ok(Self { base, origins })
+        Ok(Self { base, shelf, origins })
     }
 
     /// Where the entry `name` lies, with this ending.
@@ -62,7 +63,7 @@ impl Catalogue {
         if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
             return Err(failure(FetchError::Absent, format!("{name:?} is no name of an entry")));
         }
-        let path = format!("protocolstub/{name}{ending}");
+        let path = format!("{}/{name}{ending}", self.shelf.folder());
         if self.base.scheme() == "file" {
             return Ok(Place::File(path));
         }
@@ -172,11 +173,11 @@ impl std::fmt::Display for Place {
 mod tests {
     use super::{Catalogue, Place};
     use proptest::prelude::*;
-    use protocol::ctl::FetchError;
+    use protocol::ctl::{FetchError, Shelf};
 
     fn catalogue(base: &str, sources: &[&str]) -> Catalogue {
         let sources: Vec<_> = sources.iter().map(|s| (*s).to_owned()).collect();
-        Catalogue::new(base, &sources).unwrap()
+        Catalogue::new(base, Shelf::Protostub, &sources).unwrap()
     }
 
     fn lead(base: &str, sources: &[&str], target: &str) -> Result<String, FetchError> {
@@ -212,7 +213,7 @@ mod tests {
         for base in
             ["", "ftp://x", "example.com", "https://user:pw@example.com", "file://host/x", "data:x"]
         {
-            assert!(Catalogue::new(base, &[]).is_err(), "{base}");
+            assert!(Catalogue::new(base, Shelf::Protostub, &[]).is_err(), "{base}");
         }
         let old = catalogue("hyperty-catalogue://example.com/.well-known", &[]);
         assert!(old.entry("x", "").unwrap().to_string().starts_with("https://example.com/"));

@@ -2,7 +2,7 @@
 
 mod world;
 
-use protocol::ctl::{ConnectError, CtlUp, FetchError};
+use protocol::ctl::{ConnectError, CtlUp, FetchError, FetchJob, Shelf};
 use protocol::limits::{CODE_BYTES_MAX, DESCRIPTOR_BYTES_MAX};
 use world::{Reply, World, job, ok};
 
@@ -47,6 +47,26 @@ async fn the_file_form_has_its_code_beside_it() {
     let (said, code) = world.run(job("file:///srv/catalogue")).await;
     assert!(matches!(&said[0], CtlUp::Fetched { origin, .. } if origin == "file://"));
     assert_eq!(code.unwrap(), b"\xFFbeside()");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn proxies_of_identity_providers_lie_in_a_folder_of_their_own() {
+    let json = br#"{"objectName":"x"}"#;
+    let world = World::files(&[
+        ("protocolstub/default", INLINE.as_bytes()),
+        ("idp-proxy/default.idp.json", json),
+        ("idp-proxy/default.idp.js", b"proxy()"),
+    ]);
+    let wanted = FetchJob { shelf: Shelf::IdpProxy, ..job("file:///srv/catalogue") };
+    let (_, code) = world.run(wanted).await;
+    assert_eq!(code.unwrap(), b"proxy()");
+    let world = World::web(|host, path| match (host, path) {
+        ("idp.example:80", "/w/idp-proxy/default") => ok(INLINE),
+        other => panic!("{other:?}"),
+    });
+    let wanted = FetchJob { shelf: Shelf::IdpProxy, ..job("http://idp.example/w") };
+    let (_, code) = world.run(wanted).await;
+    assert_eq!(code.unwrap(), b"hello()");
 }
 
 #[tokio::test(flavor = "current_thread")]

@@ -11,7 +11,7 @@ use crate::ua::component::Package;
 use crate::ua::sandbox::Owner;
 use crate::ua::{Happened, Refusal, Ua, UaOut};
 use protocol::address::RouteKey;
-use protocol::ctl::{CtlDown, FetchError, FetchJob, Role};
+use protocol::ctl::{CtlDown, FetchError, FetchJob, Role, Shelf};
 use protocol::descriptor::Descriptor;
 use protocol::reason::Reason;
 use std::collections::VecDeque;
@@ -135,6 +135,10 @@ impl Ua {
             Some(FetchJob {
                 base: source.base,
                 alternatives: source.alternatives,
+                shelf: match key {
+                    RouteKey::Idp(_) => Shelf::IdpProxy,
+                    _ => Shelf::Protostub,
+                },
                 names: source.names,
                 sources: source.settings.sources,
                 ca_pem: source.settings.ca_pem,

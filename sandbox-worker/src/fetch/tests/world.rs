@@ -3,7 +3,7 @@
 use crate::fetch::serve;
 use crate::port::Port;
 use crate::port::tests::DaemonEnd;
-use protocol::ctl::{ConnectError, CtlDown, CtlUp, FetchJob, Target};
+use protocol::ctl::{ConnectError, CtlDown, CtlUp, FetchJob, Shelf, Target};
 use protocol::sys;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
@@ -43,6 +43,7 @@ pub(super) fn job(base: &str) -> FetchJob {
     FetchJob {
         base: base.into(),
         alternatives: Vec::new(),
+        shelf: Shelf::Protostub,
         names: vec!["default".into()],
         sources: Vec::new(),
         ca_pem: String::new(),
