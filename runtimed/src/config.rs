@@ -134,6 +134,7 @@ struct DomainTable {
     ca: Option<Spanned<PathBuf>>,
     integrity: Option<Spanned<Integrity>>,
     p2p: Option<HostPort>,
+    login: Option<Domain>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -302,6 +303,7 @@ impl DomainTable {
             ca_pem,
             pin,
             p2p: self.p2p.map(|place| place.0),
+            login: self.login.map(|provider| provider.0),
         })
     }
 }

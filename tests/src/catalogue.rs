@@ -59,6 +59,16 @@ impl Folder {
         fs::write(self.path.join("protocolstub").join(name), text).expect("an entry");
     }
 
+    /// Puts the proxy of an identity provider there, with its code in the file beside its descriptor.
+    pub fn proxy(&self, code: &str) {
+        let folder = self.path.join("idp-proxy");
+        fs::create_dir_all(&folder).expect("a folder");
+        let mut named = descriptor("");
+        named.as_object_mut().expect("an object").remove("sourcePackage");
+        fs::write(folder.join("default.idp.json"), named.to_string()).expect("a descriptor");
+        fs::write(folder.join("default.idp.js"), code).expect("its code");
+    }
+
     /// Puts a descriptor with this code inline as `default`.
     pub fn stub(&self, code: &str) {
         self.put("default", &descriptor(code).to_string());

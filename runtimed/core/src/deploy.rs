@@ -8,6 +8,7 @@
 //! policy       6 (IW 6–8)       constraints, grants, pins
 //! source       7–8              the fetch worker reads and decodes the code; it is hashed
 //! register     9–12             address, status listener
+//! login        —                credentials, where the operator named an identity provider
 //! assign       17–18            code and merged configuration go into the sandbox
 //! load         18               the code is evaluated
 //! activate     18               its entry is called
@@ -17,6 +18,7 @@
 //! The sandbox is prepared while the descriptor is fetched; everything else is in the seeds' order.
 
 mod fetching;
+mod login;
 mod starting;
 
 use crate::effect::Effect;
@@ -63,6 +65,8 @@ pub(crate) struct Deploy {
     /// Whether the code was there already: a restart.
     pub(crate) again: bool,
     pub(crate) private_targets: BTreeSet<String>,
+    /// The proxy of an identity provider is asked for credentials.
+    pub(crate) asks_login: bool,
 }
 
 impl Deploy {
@@ -107,7 +111,9 @@ impl Ua {
             }
             return Ok(());
         }
-        let deploying = self.components.values().filter(|c| c.state == State::Deploying).count();
+        // Who waits for a login waits for another deploy.
+        let busy = |c: &&Component| c.deploy.as_ref().is_some_and(|deploy| !deploy.asks_login);
+        let deploying = self.components.values().filter(busy).count();
         if deploying >= DEPLOYS_MAX {
             return Err(Refusal::new(Reason::Overloaded, "too many deploys at once").retry(1_000));
         }
@@ -143,6 +149,7 @@ impl Ua {
                 spawns: 0,
                 again,
                 private_targets: BTreeSet::new(),
+                asks_login: false,
             });
         }
         self.mark(key);

@@ -64,6 +64,8 @@ pub const REJOIN_MS: u64 = 10_000;
 pub const OWN_REQUESTS_MAX: usize = 2_048;
 /// Bytes of an answer to one.
 pub const OWN_ANSWER_BYTES: usize = 65_536;
+/// Milliseconds that are left of a deploy when the proxy of an identity provider is given up.
+pub const LOGIN_SPARE_MS: u64 = 500;
 /// Milliseconds over which the nodes are told what was kept, when the runtime starts.
 pub const RESTORE_JITTER_MS: u64 = 2_000;
 /// Subscribers of one resource.

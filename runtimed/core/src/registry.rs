@@ -40,6 +40,7 @@ impl Ua {
             ca_pem: String::new(),
             pin: false,
             p2p: None,
+            login: None,
         };
         let own = match key {
             RouteKey::Domain(_) | RouteKey::P2pHandler(_) | RouteKey::P2p(_) => {

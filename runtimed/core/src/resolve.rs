@@ -55,6 +55,8 @@ pub(crate) const REGISTRY: &str = "registry";
 pub(crate) const CHANGES: &str = "registry/changes";
 /// Path of the synchronisation of data objects below the runtime.
 pub(crate) const SYNC: &str = "sm";
+/// Path of the Identity Module below the runtime.
+pub(crate) const IDENTITY: &str = "idm";
 /// Last segment of a published resource.
 pub(crate) const STATUS: &str = "/status";
 
@@ -81,7 +83,7 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("policy", Builtin::Unbuilt),
     ("pep", Builtin::Unbuilt),
     ("identity", Builtin::Unbuilt),
-    ("idm", Builtin::Unbuilt),
+    (IDENTITY, Builtin::Unbuilt),
     (SYNC, Builtin::Sync),
     ("status", Builtin::Unbuilt),
     ("ctl", Builtin::Unbuilt),
@@ -104,6 +106,11 @@ impl Resolver<'_> {
     /// else: a message that came in through a bridge never makes us fetch and run code.
     pub(crate) fn decide(&mut self, now: Time, by: Peer, to: &Address) -> Target {
         let text = to.as_str();
+        if self.is_kept_from(by, to) {
+            let why = "who logs stubs in speaks to the runtime alone";
+            self.note("login", text, false, || why.to_owned());
+            return refuse(Reason::Policy, why);
+        }
         match self.bus.names.owner(text) {
             Some(owner @ (Peer::Link(_) | Peer::Operator(_))) => {
                 self.note("owner", text, true, || format!("owned by {}", self_name(owner)));
@@ -125,6 +132,16 @@ impl Resolver<'_> {
             return refuse(Reason::NoRoute, "a stub reaches only what is connected here");
         }
         self.away(now, to)
+    }
+
+    /// Whether it is the proxy of an identity provider that logs stubs in: whoever could ask it
+    /// what the runtime asks would have their credentials.
+    fn is_kept_from(&self, by: Peer, to: &Address) -> bool {
+        let other = by != Peer::Core || self.steps.is_some();
+        other
+            && to.class() == SchemeClass::Idp
+            && self.settings.is_login_provider(to.host())
+            && !self.is_own(by, to.as_str())
     }
 
     /// Whether a stub brings in what was published in its domain and is subscribed to here.

@@ -22,6 +22,8 @@ pub struct DomainSettings {
     pub pin: bool,
     /// Where its runtimes listen for ours, `host:port`; and they may come here.
     pub p2p: Option<String>,
+    /// Domain of the identity provider whose proxy its stub is logged in by.
+    pub login: Option<String>,
 }
 
 /// Connections between runtimes without a message node.
@@ -112,6 +114,11 @@ impl Settings {
 }
 
 impl Settings {
+    /// Whether stubs are logged in by the proxy of this identity provider.
+    pub fn is_login_provider(&self, domain: &str) -> bool {
+        self.domains.values().any(|settings| settings.login.as_deref() == Some(domain))
+    }
+
     /// Whether the operator configured a stub for the home domain: its catalogue is named.
     pub fn has_home_stub(&self) -> bool {
         let named = self.domains.get(&self.domain).is_some_and(|d| d.catalogue.is_some());

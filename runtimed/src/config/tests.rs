@@ -65,6 +65,7 @@ fn every_key_of_the_contract_is_taken() {
         sources = ["https://cdn.example"]
         hosts = { "slack.com:443" = "127.0.0.1:9443" }
         integrity = "pin"
+        login = "idp.example"
         [sandbox]
         minimum = "full"
         memory = "32MiB"
@@ -137,6 +138,7 @@ fn every_error_has_its_line_and_column() {
         ("[domain.\"example.com\"]\nconnect = [\"a.example:1\", \"b.example\"]", 2, 11, "no host"),
         ("[domain.\"example.com\"]\nca = \"/nonexistent/ca.pem\"", 2, 6, "trust root"),
         ("[domain.\"example.com\"]\nintegrity = \"require\"", 2, 13, "signed"),
+        ("[domain.\"example.com\"]\nlogin = \"https://idp.example\"", 2, 9, "no domain"),
         ("[domain.\"a..b\"]\n", 1, 9, "no domain"),
         ("[domain.\"slack://a..b\"]\n", 1, 9, "no domain"),
         ("[domain.\"Slack://slack.com\"]\n", 1, 9, "no scheme"),

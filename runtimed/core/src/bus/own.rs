@@ -8,8 +8,11 @@
 use super::{Bus, Peer};
 use crate::bus::carrier::Carrier;
 use crate::core::Core;
+use crate::input::Time;
 use crate::limits::{OWN_ANSWER_BYTES, OWN_REQUESTS_MAX};
+use crate::resolve::IDENTITY;
 use crate::ua::Refusal;
+use protocol::address::RouteKey;
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
@@ -29,10 +32,13 @@ pub(crate) enum Part {
     Subscriptions,
     /// Who asks message nodes for addresses.
     Allocation,
+    /// The Identity Module.
+    Identity,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Ua, Self::Registry, Self::Subscriptions, Self::Allocation];
+    const ALL: [Self; 5] =
+        [Self::Ua, Self::Registry, Self::Subscriptions, Self::Allocation, Self::Identity];
 
     /// Its path below the runtime.
     const fn path(self) -> &'static str {
@@ -41,6 +47,7 @@ impl Part {
             Self::Registry => "registry",
             Self::Subscriptions => "subscriptions",
             Self::Allocation => "address-allocation",
+            Self::Identity => IDENTITY,
         }
     }
 }
@@ -56,6 +63,9 @@ pub(crate) enum Purpose {
     GiveBack,
     /// The home domain's registry is told of this address (`registry/registration.rs`).
     Registered(std::sync::Arc<str>),
+    /// An identity provider's proxy is to log in the stub of this key, whose deploy started then
+    /// (`deploy/login.rs`).
+    Login(RouteKey, Time),
     /// A test wants to know.
     #[cfg(test)]
     Test(u32),
@@ -207,6 +217,9 @@ impl Core {
                 }
                 Purpose::Block(scheme) => self.block_answered(&scheme, outcome),
                 Purpose::GiveBack => self.give_back_answered(outcome),
+                Purpose::Login(key, started) => {
+                    self.ua.logged_in(self.bus.now, (&key, started), outcome, &mut self.ua_out);
+                }
                 Purpose::Registered(url) => self.registry_answered(&url, outcome),
                 #[cfg(test)]
                 Purpose::Test(number) => self.heard.push((number, outcome)),

@@ -5,6 +5,7 @@ use crate::core::Core;
 use crate::effect::{Effect, ReplyTo};
 use crate::input::{Time, Token};
 use crate::limits::{EVENT_TEXT_BYTES, MONITOR_BODY_BYTES, MONITORS_MAX, REFUSED_EVENT_MS};
+use crate::resolve::IDENTITY;
 use crate::ua::{Happened, Refusal, bounded};
 use protocol::control::{MonitorRow, Reply};
 use protocol::frame::{FrameRef, flags};
@@ -47,12 +48,19 @@ pub(crate) struct Coalesced {
     untold: u64,
 }
 
+/// Whether what is said here may be credentials: whoever watches is not the stub that they are of.
+fn is_secret(address: &str) -> bool {
+    address.trim_end_matches('/').rsplit('/').next() == Some(IDENTITY)
+}
+
 impl Core {
     /// Tells the watchers of a message. Call it only if there are any.
     pub(crate) fn watch(&mut self, dir: &str, by: Peer, view: &FrameRef<'_>, outcome: &str) {
         let link = self.peer_name(by);
         let kind = MessageType::from_u8(view.header.mtype).map_or("unknown", MessageType::word);
-        let inline = !view.has(flags::BODY_FD) && view.body().len() <= MONITOR_BODY_BYTES;
+        let inline = !view.has(flags::BODY_FD)
+            && view.body().len() <= MONITOR_BODY_BYTES
+            && !(is_secret(view.from()) || is_secret(view.to()));
         let body = inline.then(|| String::from_utf8_lossy(view.body()).into_owned());
         let row = MonitorRow {
             time_ms: self.settings.epoch_ms.saturating_add(self.bus.now.0),

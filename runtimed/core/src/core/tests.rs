@@ -10,6 +10,7 @@ mod home;
 mod idle;
 mod kept;
 mod limits;
+mod login;
 mod operators;
 mod own;
 mod registered;

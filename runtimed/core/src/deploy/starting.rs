@@ -174,23 +174,38 @@ impl Ua {
 
     /// Steps 17 and 18: once both the code and the sandbox are there.
     pub(crate) fn assign_when_ready(&mut self, now: Time, key: &RouteKey, out: &mut Vec<UaOut>) {
-        let Some(component) = self.components.get(key) else { return };
-        let (Some(id), Some(package)) = (component.stub, component.package.as_ref()) else {
-            return;
-        };
-        let usable = self.sandboxes.get(&id).is_some_and(|s| s.is_usable() && !s.assigned);
-        if component.deploy.is_none() || !usable {
-            return;
+        if self.may_be_assigned(key).is_some() && !self.waits_for_login(now, key, out) {
+            self.assign(now, key, None, out);
         }
+    }
+
+    /// The sandbox, if it waits for nothing else.
+    fn may_be_assigned(&self, key: &RouteKey) -> Option<SandboxId> {
+        let component = self.components.get(key)?;
+        let id = component.stub?;
+        let usable = self.sandboxes.get(&id).is_some_and(|s| s.is_usable() && !s.assigned);
+        let ready = component.package.is_some() && component.deploy.is_some();
+        (usable && ready).then_some(id)
+    }
+
+    /// Gives the code and its configuration to the sandbox, if it is there.
+    pub(super) fn assign(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        credentials: Option<serde_json::Value>,
+        out: &mut Vec<UaOut>,
+    ) {
+        let Some(id) = self.may_be_assigned(key) else { return };
+        let Some(component) = self.components.get(key) else { return };
+        let Some(package) = component.package.as_ref() else { return };
+        let mut more = self.peer_configuration(key);
+        more.extend(credentials.map(|credentials| ("credentials", credentials)));
         let window = package.descriptor.wants_window();
         let assign = Assign {
             component: component.url.to_string(),
             runtime_url: self.runtime.to_string(),
-            config: merged(
-                &package.descriptor.configuration,
-                self.runtime.as_str(),
-                self.peer_configuration(key),
-            ),
+            config: merged(&package.descriptor.configuration, self.runtime.as_str(), more),
             profile: if window { HostProfile::Window } else { HostProfile::Worker },
             engine: EngineKind::Js,
             ca_pem: self.domain_settings(key).ca_pem.clone(),
@@ -375,7 +390,7 @@ fn name_of(owner: &Owner) -> String {
 }
 
 /// The descriptor's configuration with the runtime's address in it (seed `deploy-protostub`, 17),
-/// and what a P2P connection needs.
+/// and what a P2P connection or a login adds.
 fn merged(configuration: &str, runtime: &str, more: Vec<(&str, serde_json::Value)>) -> String {
     let mut value: serde_json::Value =
         serde_json::from_str(configuration).unwrap_or_else(|_e| serde_json::json!({}));

@@ -48,7 +48,6 @@ pub(crate) enum UaOut {
         url: Address,
     },
     /// Ask somebody; what comes of it is told to the part that asks.
-    #[cfg_attr(not(test), expect(dead_code, reason = "P2P asks so"))]
     Ask(Box<Asking>),
     /// The stub says that it is connected, and was not before.
     Live {

@@ -290,7 +290,7 @@ impl World {
 
 /// A response to a request.
 pub(crate) fn answer(request: &FrameRef<'_>, from: &str, code: u16) -> Frame {
-    let body = format!("{{\"code\":{code}}}");
+    let body = format!("{{\"code\":{code},\"value\":1}}");
     FrameBuilder::msg(MessageType::Response.as_u8(), request.id(), from, request.from())
         .code(code)
         .body(body.as_bytes())

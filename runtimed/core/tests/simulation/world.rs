@@ -109,9 +109,11 @@ pub(crate) fn settings(seed: u64) -> Settings {
         ..Settings::default()
     };
     for domain in ["a.example", "b.example", "c.example"] {
+        let logs_in = domain == "b.example" && seed.is_multiple_of(3);
         let with = DomainSettings {
             catalogue: Some(format!("http://{domain}/.well-known")),
             private: true,
+            login: logs_in.then(|| "c.example".to_owned()),
             ..DomainSettings::default()
         };
         settings.domains.insert(domain.to_owned(), with);

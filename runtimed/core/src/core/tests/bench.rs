@@ -27,6 +27,8 @@ pub(super) struct Bench {
     pub(super) fetch_fails: Option<FetchError>,
     pub(super) spawned: Vec<(SandboxId, Role, String)>,
     pub(super) components: BTreeMap<SandboxId, String>,
+    /// The configuration that each was given.
+    pub(super) configured: BTreeMap<SandboxId, String>,
     todo: VecDeque<Effect>,
     next: u32,
     links: BTreeMap<SandboxId, LinkId>,
@@ -76,6 +78,7 @@ impl Bench {
             fetch_fails: None,
             spawned: Vec::new(),
             components: BTreeMap::new(),
+            configured: BTreeMap::new(),
             todo: VecDeque::new(),
             next: 1,
             links: BTreeMap::new(),
@@ -225,6 +228,7 @@ impl Bench {
             }
             CtlDown::Assign(assign) => {
                 self.components.insert(sandbox, assign.component);
+                self.configured.insert(sandbox, assign.config);
                 self.says(sandbox, CtlUp::Loaded);
                 self.says(sandbox, CtlUp::Activated { name: "far".to_owned() });
             }
