@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     streams: BTreeMap<Token, bool>,
+    /// Refusals of what the runtime said itself, one of each reason.
+    own: Vec<Coalesced>,
 }
 
 impl Watchers {
@@ -121,10 +123,13 @@ impl Core {
     /// How many refusals the event stands for; `None` if it is not time yet.
     pub(crate) fn coalesce(&mut self, by: Peer, reason: Reason) -> Option<u64> {
         let now = self.bus.now;
-        let Peer::Link(id) = by else { return Some(1) };
-        let link = self.bus.links.get_mut(&id)?;
-        let Some(known) = link.refused.iter_mut().find(|known| known.reason == reason) else {
-            link.refused.push(Coalesced { reason, told: now, untold: 0 });
+        let all = match by {
+            Peer::Link(id) => &mut self.bus.links.get_mut(&id)?.refused,
+            Peer::Core => &mut self.bus.watchers.own,
+            Peer::Operator(_) => return Some(1),
+        };
+        let Some(known) = all.iter_mut().find(|known| known.reason == reason) else {
+            all.push(Coalesced { reason, told: now, untold: 0 });
             return Some(1);
         };
         known.untold = known.untold.saturating_add(1);

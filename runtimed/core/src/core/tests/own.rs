@@ -141,6 +141,25 @@ fn what_goes_nowhere_is_refused_at_once_and_a_stub_that_dies_with_it_is_named() 
 }
 
 #[test]
+fn refusals_of_many_questions_are_one_event_a_second() {
+    let mut bench = Bench::new();
+    bench.fetch_fails = Some(FetchError::Absent);
+    for number in 0..100 {
+        bench.asks(question(number, NODE));
+    }
+    assert_eq!((bench.reasons().len(), bench.events("refused").len()), (100, 1));
+    bench.now += 1_000;
+    bench.asks(question(100, "hyperty://home.example/nobody"));
+    for number in [101, 102] {
+        // The first one starts the deploy again, and that is an event of its own.
+        bench.asks(question(number, NODE));
+    }
+    let told: Vec<String> = bench.events("refused").into_iter().map(|row| row.detail).collect();
+    assert_eq!(told.len(), 3, "one more, and another reason: {told:?}");
+    assert!(told[2].ends_with("(99 times)"), "{told:?}");
+}
+
+#[test]
 fn a_question_that_was_not_taken_waits_for_the_next_stub() {
     let (mut bench, sandbox, stub) = world();
     bench.asks(question(1, NODE));
