@@ -1,10 +1,13 @@
-//! A full disk under the store, and the daemon killed on it.
+//! A full disk under the store, and the daemon killed on it, or at any moment.
 
 use nix::sys::signal::Signal::SIGKILL;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::{Duration, Instant};
 use system_tests::app::App;
 use system_tests::chaos::disk::{Disk, where_one_may_mount};
+use system_tests::domain::Domain;
 use system_tests::{Daemon, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
@@ -26,8 +29,9 @@ fn wait_store(daemon: &Daemon, state: &str) -> String {
 /// An application with so many addresses that they need new pages of the file.
 fn claim_many(daemon: &Daemon, round: u32) -> (App, Vec<String>) {
     let pad = "x".repeat(900);
+    let home = daemon.ctl_json(&["status"])["domain"].as_str().unwrap().to_owned();
     let addresses: Vec<String> =
-        (0..64).map(|n| format!("hyperty://localhost/many-{round}-{n}/{pad}")).collect();
+        (0..64).map(|n| format!("hyperty://{home}/many-{round}-{n}/{pad}")).collect();
     let all: Vec<&str> = addresses.iter().map(String::as_str).collect();
     (App::connect(&daemon.bus(), "many", &all), addresses)
 }
@@ -94,4 +98,125 @@ fn fault_028_store_a_daemon_killed_on_a_full_disk_comes_back_on_it_with_what_was
         drop(many);
         bob.refused("read", ALICE, 503, "receiver-gone");
     });
+}
+
+const HOME: &str = "home.example";
+const CAROL: &str = "hyperty://home.example/carol";
+const ROOM: &str = "comm://home.example/room/changes";
+
+fn below(app: &App, path: &str) -> String {
+    format!("{}/{path}", app.welcome["welcome"]["runtime"].as_str().unwrap())
+}
+
+/// The address that this user has under this key.
+fn allocated(app: &mut App, key: &str) -> String {
+    let at = below(app, "address-allocation");
+    let answer = app.call("create", &at, &json!({"value": {"allocationKey": key}}));
+    let url = answer["body"]["value"]["allocated"][0].as_str();
+    url.unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+/// How often the node was sent this, about Carol if it is about somebody.
+fn sent(domain: &Domain, kind: &str, to: &str) -> usize {
+    let all = domain.run(domain.node.received()).unwrap();
+    let about = |body: &Value| {
+        let named = [&body["resource"], &body["value"]["url"]];
+        named.iter().all(|name| name.is_null()) || named.iter().any(|name| **name == CAROL)
+    };
+    let fits = |m: &&Value| m["type"] == kind && m["to"] == to && about(&m["body"]);
+    all.iter().filter(fits).count()
+}
+
+#[test]
+fn fault_028_store_what_the_registry_gave_and_was_told_on_a_full_disk_outlives_a_kill() {
+    where_one_may_mount(|| {
+        let domain = Domain::start(HOME);
+        let runtime = "addresses = \"node\"\nregister = true";
+        let config = format!("[runtime]\ndomain = \"{HOME}\"\n{runtime}\n{}", domain.config());
+        let mut disk = Disk::start("1m", "true", &config);
+        disk.fill();
+        let (mut rounds, mut many) = (0, Vec::new());
+        wait_for("the disk is full for the store", || {
+            rounds += 1;
+            many.push(claim_many(&disk.daemon, rounds));
+            (store(&disk.daemon).0 == "degraded").then_some(())
+        });
+        drop(many);
+        let mut carol = App::connect(&disk.daemon.bus(), "carol", &[CAROL]);
+        let chat = allocated(&mut carol, "chat");
+        let at = below(&carol, "subscriptions");
+        let answer = carol.call("subscribe", &at, &json!({"subscribe": [ROOM]}));
+        assert_eq!(answer["body"]["code"], 200, "{answer}");
+        let registry = format!("domain://registry.{HOME}");
+        wait_for("she is registered", || {
+            let all = domain.run(domain.node.registered()).unwrap();
+            (all.get(CAROL)?["status"] == "live").then_some(())
+        });
+        assert_eq!(store(&disk.daemon).0, "degraded");
+        disk.empty();
+        wait_store(&disk.daemon, "ok");
+        let (told, registered) =
+            (domain.told("subscribe", ROOM), sent(&domain, "update", &registry));
+        disk.daemon.restart(SIGKILL);
+        wait_for("the node is told of the subscription by nobody's wish", || {
+            (domain.told("subscribe", ROOM) > told).then_some(())
+        });
+        let mut carol = App::connect(&disk.daemon.bus(), "carol", &[CAROL]);
+        assert_eq!(allocated(&mut carol, "chat"), chat);
+        assert_eq!(
+            sent(&domain, "create", &format!("domain://msg-node.{HOME}/address-allocation")),
+            1
+        );
+        wait_for("the registry hears that she is back", || {
+            (sent(&domain, "update", &registry) > registered).then_some(())
+        });
+        assert_eq!(sent(&domain, "create", &registry), 1, "her registration was known");
+    });
+}
+
+#[test]
+fn fault_022_store_a_daemon_killed_at_any_moment_has_all_that_was_given_before_some_moment() {
+    let mut daemon = Daemon::start("");
+    let runtime = daemon.ctl_json(&["status"])["runtime"].clone();
+    // What outlived a kill outlives every other one.
+    let mut kept: BTreeMap<String, String> = BTreeMap::new();
+    let mut ever: BTreeSet<String> = BTreeSet::new();
+    let mut random = 0x2545_F491_4F6C_DD1D_u64 ^ u64::from(std::process::id());
+    let mut lost = 0;
+    for round in 0..6 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let mut app = App::connect(&daemon.bus(), "asker", &[]);
+        let mut given = Vec::new();
+        // Several commits, and killed between any two answers.
+        let (begun, until) = (Instant::now(), Duration::from_micros(random % 60_000));
+        while begun.elapsed() < until {
+            let key = format!("key-{round}-{}", given.len());
+            let url = allocated(&mut app, &key);
+            assert!(ever.insert(url.clone()), "{url} was given twice");
+            given.push((key, url));
+        }
+        daemon.restart(SIGKILL);
+        let status = daemon.ctl_json(&["status"]);
+        assert_eq!((&status["runtime"], &status["store"]["state"]), (&runtime, &json!("ok")));
+        let mut app = App::connect(&daemon.bus(), "asker", &[]);
+        for (key, url) in &kept {
+            assert_eq!(allocated(&mut app, key), *url, "{key}");
+        }
+        let mut whole = true;
+        for (key, url) in given {
+            let now = allocated(&mut app, &key);
+            assert!(whole || now != url, "{key} is there, and what was given before it is not");
+            whole = now == url;
+            if whole {
+                kept.insert(key, url);
+            } else {
+                lost += 1;
+                assert!(ever.insert(now.clone()), "{now} was given twice");
+            }
+        }
+    }
+    eprintln!("{} outlived the kills, {lost} were not committed yet", kept.len());
+    assert!(!kept.is_empty());
 }

@@ -181,6 +181,44 @@ fn a_stub_that_comes_back_is_told_everything_again() {
 }
 
 #[test]
+fn a_node_that_is_lost_for_a_minute_costs_its_requests_their_deadline_and_no_subscription() {
+    let (mut bench, alice, (_, stub)) = world();
+    let (_, _, url) = bench.youngest();
+    let status = format!("{url}/status");
+    let says = |bench: &mut Bench, word: &str| {
+        let body = format!(r#"{{"value":"{word}"}}"#);
+        let said = message(MessageType::Update, "1", &url, &status);
+        bench.send(stub, said.body(body.as_bytes()));
+    };
+    says(&mut bench, "disconnected");
+    for second in 0..60 {
+        let id = format!("q{second}");
+        let request = message(MessageType::Read, &id, ALICE, REMOTE);
+        bench.send(alice, request.flag(flags::REPLY));
+        if second == 20 {
+            bench.at(alice, MessageType::Subscribe, ALICE, &json!({"resources": [OTHER]}));
+        }
+        bench.pass(1_000);
+        // The stub takes what it cannot pass on.
+        let taken = bench.heard.remove(&stub).unwrap_or_default();
+        let (frames, bytes) = (u32::try_from(taken.len()).unwrap(), 0);
+        bench.input(Input::Disposed { link: stub, frames, bytes });
+    }
+    bench.pass(15_000);
+    let answers = bench.heard.remove(&alice).unwrap_or_default();
+    let codes: Vec<u16> = answers.iter().map(|frame| frame.view().unwrap().header.code).collect();
+    assert_eq!((codes.len(), codes.iter().all(|code| *code == 408)), (61, true), "{codes:?}");
+    assert_eq!(bench.core.waiting(), (0, 0));
+    says(&mut bench, "live");
+    assert_eq!(bench.node(stub, Some(200)), joined(&[CHAT]), "the other was refused to Alice");
+    bench.publishes(stub, "p", "hyperty://far.example/carol", CHAT);
+    assert_eq!(bench.ids(alice), ["p"]);
+    assert_eq!(bench.subscribes(alice, ALICE, OTHER), 0);
+    assert_eq!(bench.node(stub, Some(200)), joined(&[OTHER]));
+    assert_eq!(bench.answered(alice), 200);
+}
+
+#[test]
 fn a_node_that_refuses_is_told_to_who_asked_and_one_that_fails_later_is_asked_again() {
     let (mut bench, alice, (_, stub)) = world();
     assert_eq!(bench.subscribes(alice, ALICE, OTHER), 0);
