@@ -1,4 +1,4 @@
-//! Descriptors: what a catalogue says of a stub, in every published generation (CONTRACT §6).
+//! Descriptors: what a catalogue says of a stub or a hyperty, in every published generation (CONTRACT §6).
 //!
 //! Parsed in the fetch worker's jail; what crosses to the daemon is typed and bounded, and does not
 //! hold the code.
@@ -45,6 +45,10 @@ pub struct Descriptor {
     pub wanted: Vec<WantedHost>,
     /// Whether it carries a signature.
     pub signed: bool,
+    /// What a hyperty offers (`hypertyType`): `chat`, `audio` …
+    pub resources: Vec<String>,
+    /// Schemas of its data objects, as addresses in a catalogue.
+    pub data_objects: Vec<String>,
 }
 
 impl Descriptor {

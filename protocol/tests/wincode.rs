@@ -95,6 +95,7 @@ mod mirror {
     pub(super) enum Shelf {
         Protostub,
         IdpProxy,
+        Hyperty,
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
@@ -124,6 +125,8 @@ mod mirror {
         pub(super) configuration: String,
         pub(super) wanted: Vec<WantedHost>,
         pub(super) signed: bool,
+        pub(super) resources: Vec<String>,
+        pub(super) data_objects: Vec<String>,
     }
 
     #[derive(Debug, SchemaRead, SchemaWrite)]
@@ -223,8 +226,9 @@ fn descriptor() -> impl Strategy<Value = Box<Descriptor>> {
     let wanted = (text(), any::<u16>(), any::<bool>())
         .prop_map(|(host, port, secure)| WantedHost { host, port, secure });
     let wanted = proptest::collection::vec(wanted, 0..4);
-    (text(), text(), any::<bool>(), texts(), text(), wanted, any::<bool>()).prop_map(
-        |(name, version, interworking, constraints, configuration, wanted, signed)| {
+    let lists = (texts(), texts());
+    (text(), text(), any::<bool>(), texts(), text(), wanted, any::<bool>(), lists).prop_map(
+        |(name, version, interworking, constraints, configuration, wanted, signed, lists)| {
             Box::new(Descriptor {
                 name,
                 version,
@@ -233,6 +237,8 @@ fn descriptor() -> impl Strategy<Value = Box<Descriptor>> {
                 configuration,
                 wanted,
                 signed,
+                resources: lists.0,
+                data_objects: lists.1,
             })
         },
     )
@@ -325,7 +331,11 @@ fn identity() -> impl Strategy<Value = ctl::CtlDown> {
 }
 
 fn down() -> impl Strategy<Value = ctl::CtlDown> {
-    let shelf = prop_oneof![Just(ctl::Shelf::Protostub), Just(ctl::Shelf::IdpProxy)];
+    let shelf = prop_oneof![
+        Just(ctl::Shelf::Protostub),
+        Just(ctl::Shelf::IdpProxy),
+        Just(ctl::Shelf::Hyperty)
+    ];
     let job = (text(), texts(), shelf, texts(), texts(), text(), any::<u32>()).prop_map(
         |(base, alternatives, shelf, names, sources, ca_pem, budget_ms)| {
             Box::new(ctl::FetchJob { base, alternatives, shelf, names, sources, ca_pem, budget_ms })

@@ -59,9 +59,9 @@ pub(crate) enum Command {
         /// As in `ps`.
         name: String,
     },
-    /// Find, check and start the stub of a domain or an address.
+    /// Find, check and start the stub of a domain or an address, or a hyperty of a catalogue.
     Deploy {
-        /// `example.com`, or an address such as `slack://x@slack.com`.
+        /// `example.com`, an address such as `slack://x@slack.com`, or that of a hyperty in a catalogue.
         target: String,
         /// Return when it is active; with `=live` when it says that it is connected.
         #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "active")]

@@ -110,6 +110,7 @@ struct Empty {}
 #[serde(deny_unknown_fields, default)]
 struct RuntimeTable {
     domain: Option<Domain>,
+    hyperties: Option<Spanned<Vec<String>>>,
     addresses: Option<Spanned<Addresses>>,
     register: Option<Spanned<bool>>,
     lease: Option<Spanned<Millis>>,
@@ -267,6 +268,16 @@ impl RuntimeTable {
                 return Err(place.wrong(lease.span().start, "a lease is at least 1s"));
             }
             settings.lease_ms = lease.get_ref().0;
+        }
+        if let Some(hyperties) = self.hyperties {
+            let at = hyperties.span().start;
+            settings.hyperties = hyperties.into_inner();
+            if let Some(wrong) = settings.hyperties.iter().find(|url| !settings.is_hyperty(url)) {
+                let form = "hyperty-catalogue://catalogue.example.com/.well-known/hyperty/Name";
+                let text =
+                    format!("`{wrong}` is no hyperty of a catalogue; write it like `{form}`");
+                return Err(place.wrong(at, &text));
+            }
         }
         Ok(())
     }

@@ -120,6 +120,7 @@ pub(crate) fn run(start: Start, paths: &Paths, identity: &Identity) -> io::Resul
             runtime_url: identity.url(&config.settings.domain),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
+            uid: own.as_raw(),
             epoch_ms: clock.epoch_ms(),
             seed: u64::from_le_bytes(random_bytes()?),
             ..config.settings

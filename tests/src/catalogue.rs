@@ -69,6 +69,19 @@ impl Folder {
         fs::write(folder.join("default.idp.js"), code).expect("its code");
     }
 
+    /// Puts the descriptor of a hyperty with this code inline at `hyperty/<name>`.
+    pub fn hyperty(&self, name: &str, code: &str, configuration: &Value) {
+        let mut entry = descriptor(code);
+        entry["type"] = json!("HYPERTY");
+        entry["objectName"] = json!(name);
+        entry["hypertyType"] = json!(["chat"]);
+        entry["dataObjects"] = json!(["https://example.com/.well-known/dataschema/Communication"]);
+        entry["configuration"] = configuration.clone();
+        let folder = self.path.join("hyperty");
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join(name), entry.to_string()).expect("an entry");
+    }
+
     /// Puts a descriptor with this code inline as `default`.
     pub fn stub(&self, code: &str) {
         self.put("default", &descriptor(code).to_string());

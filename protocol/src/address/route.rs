@@ -18,6 +18,8 @@ pub enum RouteKey {
         /// Whole domain, never cut to two labels: `sip.co.uk` must not speak for all of `co.uk`.
         domain: String,
     },
+    /// A hyperty, by its own address. Comes out of no address: nothing is routed through it.
+    Hyperty(String),
     /// The handler of connections with other runtimes, of the home domain.
     P2pHandler(String),
     /// The connection that was made to another runtime: its address, canonical.
@@ -27,7 +29,7 @@ pub enum RouteKey {
 /// What operators call the handler.
 const HANDLER: &str = "p2p-handler";
 
-/// A runtime's address without its scheme: `<domain>/<id>`.
+/// An address without its scheme: `<domain>/<id>`.
 fn place(runtime: &str) -> &str {
     runtime.split_once("://").map_or(runtime, |(_, place)| place)
 }
@@ -75,8 +77,8 @@ impl RouteKey {
             | Self::Idp(domain)
             | Self::Legacy { domain, .. }
             | Self::P2pHandler(domain) => domain,
-            Self::P2p(runtime) => {
-                let place = place(runtime);
+            Self::P2p(url) | Self::Hyperty(url) => {
+                let place = place(url);
                 place.split_once('/').map_or(place, |(domain, _)| domain)
             }
         }
@@ -99,6 +101,8 @@ impl RouteKey {
             Self::P2pHandler(_) => HANDLER.to_owned(),
             Self::P2p(_) => "p2p-requester".to_owned(),
             Self::Domain(_) | Self::Idp(_) | Self::Legacy { .. } => "default".to_owned(),
+            // Its place in the catalogue is no part of its address.
+            Self::Hyperty(_) => return names,
         });
         names
     }
@@ -107,7 +111,7 @@ impl RouteKey {
 impl fmt::Display for RouteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Domain(domain) => f.write_str(domain),
+            Self::Domain(domain) | Self::Hyperty(domain) => f.write_str(domain),
             Self::Idp(domain) => write!(f, "idp.{domain}"),
             Self::Legacy { scheme, domain } => write!(f, "{scheme}.{domain}"),
             Self::P2pHandler(_) => f.write_str(HANDLER),

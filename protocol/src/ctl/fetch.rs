@@ -9,6 +9,8 @@ pub enum Shelf {
     Protostub,
     /// The proxy of an identity provider.
     IdpProxy,
+    /// A hyperty.
+    Hyperty,
 }
 
 impl Shelf {
@@ -17,6 +19,7 @@ impl Shelf {
         match self {
             Self::Protostub => "protocolstub",
             Self::IdpProxy => "idp-proxy",
+            Self::Hyperty => "hyperty",
         }
     }
 
@@ -25,6 +28,7 @@ impl Shelf {
         match self {
             Self::Protostub => ".ps.json",
             Self::IdpProxy => ".idp.json",
+            Self::Hyperty => ".hy.json",
         }
     }
 
@@ -33,6 +37,7 @@ impl Shelf {
         match self {
             Self::Protostub => ".ps.js",
             Self::IdpProxy => ".idp.js",
+            Self::Hyperty => ".hy.js",
         }
     }
 }

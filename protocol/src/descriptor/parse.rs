@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 const WORD_BYTES_MAX: usize = 256;
 /// Constraints of one descriptor.
 const CONSTRAINTS_MAX: usize = 64;
+/// Entries of a list that says what a hyperty offers; what is beyond is not kept.
+const LISTED_MAX: usize = 32;
 /// Hosts that one descriptor may ask for; what is beyond is not even listed as refused.
 const WANTED_MAX: usize = 64;
 
@@ -87,6 +89,8 @@ pub fn parse(bytes: &[u8]) -> Result<(Descriptor, Package), DescriptorError> {
         configuration: text,
         wanted,
         signed: member(object, "signature").and_then(Value::as_str).is_some_and(|s| !s.is_empty()),
+        resources: words(object, "hypertyType"),
+        data_objects: data_objects(object),
     };
     Ok((descriptor, package(object)?))
 }
@@ -127,6 +131,37 @@ fn word(object: &Map<String, Value>, names: &[&str]) -> String {
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     });
     text.chars().filter(|c| !c.is_control()).take(WORD_BYTES_MAX).collect()
+}
+
+/// Texts of a list, of a list as text, or one alone; what is no text is passed over.
+fn texts(value: &Value) -> Vec<String> {
+    let listed = |items: &[Value]| {
+        let texts = items.iter().filter_map(Value::as_str);
+        let plain = texts.filter(|text| {
+            !text.is_empty() && text.len() <= WORD_BYTES_MAX && !text.chars().any(char::is_control)
+        });
+        plain.take(LISTED_MAX).map(str::to_owned).collect()
+    };
+    match value {
+        Value::Array(items) => listed(items),
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            listed(&serde_json::from_str::<Vec<Value>>(text).unwrap_or_default())
+        }
+        text => listed(std::slice::from_ref(text)),
+    }
+}
+
+fn words(object: &Map<String, Value>, name: &str) -> Vec<String> {
+    member(object, name).map_or_else(Vec::new, texts)
+}
+
+/// `dataObjects` of all generations: addresses, or `{"dataObjectURLs": […], "role": …}`.
+fn data_objects(object: &Map<String, Value>) -> Vec<String> {
+    match member(object, "dataObjects").or_else(|| member(object, "dataObjectUrls")) {
+        Some(Value::Object(inner)) => words(inner, "dataObjectURLs"),
+        Some(value) => texts(value),
+        None => Vec::new(),
+    }
 }
 
 fn language(object: &Map<String, Value>) -> Result<(), DescriptorError> {

@@ -262,6 +262,34 @@ fn the_fullest_descriptor_crosses_in_one_control_message() {
     assert_eq!(back, Ok(descriptor));
 }
 
+#[test]
+fn what_a_hyperty_offers_is_read_in_every_generation() {
+    let schema = "https://a.example/.well-known/dataschema/Communication";
+    let offers = |members: Value| {
+        let mut entry = full();
+        for (name, value) in members.as_object().unwrap() {
+            entry[name.as_str()] = value.clone();
+        }
+        let (descriptor, _) = read(&entry).unwrap();
+        (descriptor.resources, descriptor.data_objects)
+    };
+    let wanted = (vec!["chat".to_owned(), "audio".to_owned()], vec![schema.to_owned()]);
+    for objects in [
+        json!({"dataObjects": [schema]}),
+        json!({"dataObjects": schema}),
+        json!({"dataObjects": format!("[\"{schema}\"]")}),
+        json!({"dataObjectUrls": [schema]}),
+        json!({"dataObjects": {"dataObjectURLs": [schema], "role": "reporter"}}),
+    ] {
+        let mut members = objects;
+        members["hypertyType"] = json!(["chat", 5, "audio", ""]);
+        assert_eq!(offers(members.clone()), wanted, "{members}");
+    }
+    assert_eq!(offers(json!({"hypertyType": "chat"})).0, ["chat"]);
+    assert_eq!(offers(json!({"hypertyType": vec!["x"; 100]})).0.len(), 32);
+    assert_eq!(offers(json!({"dataObjects": null})), (vec![], vec![]));
+}
+
 /// Any JSON, not deep.
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

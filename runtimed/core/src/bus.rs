@@ -13,6 +13,7 @@ mod check;
 pub(crate) mod counters;
 pub(crate) mod egress;
 pub(crate) mod ends;
+pub(crate) mod hyperties;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod own;
@@ -48,6 +49,7 @@ use slow::SlowWorkers;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use subscribers::Subscriptions;
+pub(crate) use sync::scheme_of;
 use watch::Watchers;
 
 /// Whether it is an address of a hyperty or a data object: such as others are told of.

@@ -199,6 +199,7 @@ impl Core {
         for address in self.bus.claimed() {
             self.connected(&address, has_home_stub);
         }
+        self.load_configured();
     }
 
     /// Something about a sandbox: routes may change, so that remembered ones are void.
@@ -216,7 +217,12 @@ impl Core {
     fn exited(&mut self, sandbox: SandboxId, input: UaInput, unsent: Vec<Frame>) {
         let link = self.bus.sandboxes.get(&sandbox).copied();
         if let Some(link) = link {
+            let gone = self.hyperties_of(link);
             self.link_ended(link, unsent);
+            for address in gone {
+                self.connected(&address, false);
+                self.registered(&address, false);
+            }
         }
         self.sandbox(input);
         self.pump();

@@ -1,4 +1,4 @@
-//! The deploy of a stub, step by step (seeds `deploy-protostub`, 22 steps, and `deploy-iwstub`, 24).
+//! The deploy of a stub or a hyperty, step by step (seeds `deploy-protostub`, 22 steps, and `deploy-iwstub`, 24).
 //!
 //! ```text
 //! stage        seed steps       what happens here
@@ -15,7 +15,8 @@
 //! listener     19 (IW 21)       the route leads to it; parked messages are released
 //! ```
 //!
-//! The sandbox is prepared while the descriptor is fetched; everything else is in the seeds' order.
+//! A hyperty has its address before (`crate::ua::hyperty`), is listed in another folder of the
+//! catalogue, and asks for no other domain's. The sandbox is prepared while the descriptor is fetched; everything else is in the seeds' order.
 
 mod fetching;
 mod login;
@@ -118,6 +119,10 @@ impl Ua {
             return Err(Refusal::new(Reason::Overloaded, "too many deploys at once").retry(1_000));
         }
         if !self.components.contains_key(key) {
+            if let RouteKey::Hyperty(url) = key {
+                let text = format!("there is no hyperty {url}");
+                return Err(Refusal::new(Reason::UnknownAddress, text));
+            }
             self.make_room_for_component(out)?;
             let url = self.allocate(key);
             self.components.insert(key.clone(), Component::new(key.clone(), url, now));
@@ -161,14 +166,15 @@ impl Ua {
 
     /// Forgets a component without a process if the table is full: strangers choose the domains.
     /// First one that failed, then one that sleeps, the longest unused first.
-    fn make_room_for_component(&mut self, out: &mut Vec<UaOut>) -> Result<(), Refusal> {
+    pub(crate) fn make_room_for_component(&mut self, out: &mut Vec<UaOut>) -> Result<(), Refusal> {
         if self.components.len() < COMPONENTS_MAX {
             return Ok(());
         }
         let oldest = self
             .components
             .values()
-            .filter(|c| matches!(c.state, State::Failed | State::Dormant) && c.waiters.is_empty())
+            .filter(|c| c.hyperty.is_none() && c.waiters.is_empty())
+            .filter(|c| matches!(c.state, State::Failed | State::Dormant))
             .min_by_key(|c| (c.state != State::Failed, c.pin.is_some(), c.last_used))
             .map(|c| c.key.clone());
         let Some(key) = oldest else {

@@ -141,6 +141,10 @@ pub const SPAWN_TRIES: u8 = 3;
 pub const COMPONENTS_MAX: usize = 1_024;
 /// Sandboxes after which a new life of the daemon does not count on but begins with one again.
 pub const SANDBOX_NUMBERS_KEPT: u32 = 1 << 30;
+/// Hyperties of one user.
+pub const HYPERTIES_PER_USER: usize = 64;
+/// Hyperties in all; the rest of the components is for stubs.
+pub const HYPERTIES_MAX: usize = 512;
 /// Deploys at the same time.
 pub const DEPLOYS_MAX: usize = 32;
 /// Connections that one sandbox may have open or be waiting for.

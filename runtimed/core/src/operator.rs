@@ -296,21 +296,34 @@ impl Ua {
         if key.domain() == "localhost" {
             return deny(token, Denial::Usage, "no stub serves the domain localhost", out);
         }
-        let idle = self.components.get(&key).is_none_or(|component| {
+        self.deploy_for(now, token, &key, (wait, live), out);
+    }
+
+    /// As an operator's `deploy` of this component.
+    pub(crate) fn deploy_for(
+        &mut self,
+        now: Time,
+        token: Token,
+        key: &RouteKey,
+        (wait, live): (bool, bool),
+        out: &mut Vec<UaOut>,
+    ) {
+        self.moved = true;
+        let idle = self.components.get(key).is_none_or(|component| {
             matches!(component.state, State::Failed | State::Quarantined | State::Dormant)
                 || component.state == State::Stopping && component.after_stop != AfterStop::Forget
         });
-        let backoff = self.components.get(&key).is_some_and(|c| c.state == State::Backoff);
+        let backoff = self.components.get(key).is_some_and(|c| c.state == State::Backoff);
         if idle || backoff {
-            if let Some(component) = self.components.get_mut(&key) {
+            if let Some(component) = self.components.get_mut(key) {
                 component.exits.clear();
                 component.failures = 0;
             }
-            if let Err(refusal) = self.start(now, &key, "an operator", out) {
+            if let Err(refusal) = self.start(now, key, "an operator", out) {
                 return deny_refusal(token, &refusal, out);
             }
         }
-        let Some(component) = self.components.get_mut(&key) else { return };
+        let Some(component) = self.components.get_mut(key) else { return };
         if component.state == State::Stopping && component.after_stop == AfterStop::Forget {
             if self.stopping {
                 return deny_refusal(token, &component.refusal(now), out);
@@ -318,15 +331,15 @@ impl Ua {
             component.after_stop = AfterStop::Anew;
         }
         if !wait {
-            return self.answer_deployed(token, &key, out);
+            return self.answer_deployed(token, key, out);
         }
         if component.waiters.len() >= WAITERS_PER_COMPONENT {
             return deny(token, Denial::Failed, "too many wait for this deploy", out);
         }
         component.waiters.push((token, live, Time(now.0.saturating_add(OPERATOR_WAIT_MS))));
         if component.state == State::Active {
-            self.answer_waiters(&key, None, out);
-            self.answer_live(&key, out);
+            self.answer_waiters(key, None, out);
+            self.answer_live(key, out);
         }
     }
 
@@ -389,21 +402,36 @@ impl Ua {
     fn undeploy(&mut self, now: Time, token: Token, name: &str, out: &mut Vec<UaOut>) {
         let Some(key) = self.named(name) else { return };
         self.door.removed |= matches!(key, RouteKey::P2pHandler(_));
-        let has_process = self.components.get(&key).is_some_and(|c| c.stub.is_some());
         let removed = Refusal::new(protocol::reason::Reason::Undeployed, "an operator removed it");
-        self.answer_waiters(&key, Some(&removed), out);
-        out.push(UaOut::Failed { key: key.clone(), refusal: removed });
-        self.remove(now, &key, "removed", out);
-        if let Some(component) = self.components.get_mut(&key).filter(|_| has_process) {
+        let leaves = self.take_away(now, &key, &removed, out);
+        match self.components.get_mut(&key).filter(|_| leaves) {
             // The end of its process is the event, and the answer.
-            component.after_stop = AfterStop::Forget;
-            component.leaving.push(token);
-        } else {
-            self.forget(&key, out);
-            let name = key.to_string();
-            self.event(now, Happened::new("exited", &name, "undeployed by an operator"), out);
-            reply(token, Reply::Done, ReplyTo::Last, out);
+            Some(component) => component.leaving.push(token),
+            None => reply(token, Reply::Done, ReplyTo::Last, out),
         }
+    }
+
+    /// Removes a component for good; whether its process is yet to end.
+    pub(crate) fn take_away(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        why: &Refusal,
+        out: &mut Vec<UaOut>,
+    ) -> bool {
+        self.moved = true;
+        let has_process = self.components.get(key).is_some_and(|c| c.stub.is_some());
+        self.answer_waiters(key, Some(why), out);
+        out.push(UaOut::Failed { key: key.clone(), refusal: why.clone() });
+        self.remove(now, key, "removed", out);
+        if let Some(component) = self.components.get_mut(key).filter(|_| has_process) {
+            component.after_stop = AfterStop::Forget;
+            return true;
+        }
+        self.forget(key, out);
+        let name = key.to_string();
+        self.event(now, Happened::new("exited", &name, &why.desc), out);
+        false
     }
 
     fn operator_restart(&mut self, now: Time, token: Token, name: &str, out: &mut Vec<UaOut>) {

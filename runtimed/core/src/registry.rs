@@ -46,6 +46,13 @@ impl Ua {
             RouteKey::Domain(_) | RouteKey::P2pHandler(_) | RouteKey::P2p(_) => {
                 key.domain().to_owned()
             }
+            RouteKey::Hyperty(_) => {
+                let hyperty = self.components.get(key).and_then(|c| c.hyperty.as_ref());
+                let place = hyperty.map(|hyperty| hyperty.place.domain.as_str());
+                return place
+                    .and_then(|domain| self.settings.domains.get(domain))
+                    .unwrap_or(&NOTHING);
+            }
             RouteKey::Idp(domain) => format!("domain-idp://{domain}"),
             RouteKey::Legacy { scheme, domain } => format!("{scheme}://{domain}"),
         };
@@ -81,6 +88,8 @@ impl Ua {
             RouteKey::Domain(domain) | RouteKey::Legacy { domain, .. } => {
                 format!("hyperty-runtime://{domain}/protostub/{guid}")
             }
+            // It was allocated before there was a component.
+            RouteKey::Hyperty(url) => url.clone(),
         };
         // A route key came out of an address, so that its domain is a proper host; only one of
         // nearly the whole length could be pushed over the bound.

@@ -90,6 +90,11 @@ const BUILTINS: &[(&str, Builtin)] = &[
     ("", Builtin::Unbuilt),
 ];
 
+/// Whether a stub speaks, which causes no route and hears of nothing but its own.
+pub(crate) fn is_stub(bus: &Bus, ua: &Ua, by: Peer) -> bool {
+    matches!(by, Peer::Link(link) if bus.is_worker(by) && !ua.is_hyperty(link))
+}
+
 fn refuse(reason: Reason, desc: impl Into<String>) -> Target {
     Target::Refuse(Refusal::new(reason, desc))
 }
@@ -120,6 +125,9 @@ impl Resolver<'_> {
                 self.note("owner", text, false, || "nobody owns exactly this address".to_owned());
             }
         }
+        if let Some(key) = self.ua.hyperty_at(text) {
+            return self.hyperty(now, by, key);
+        }
         if let Some(target) = self.here(by, to) {
             return target;
         }
@@ -127,7 +135,7 @@ impl Resolver<'_> {
             self.note("resource", text, true, || "has subscribers here".to_owned());
             return Target::Publication;
         }
-        if self.bus.is_worker(by) {
+        if is_stub(self.bus, self.ua, by) {
             self.note("sender", "worker", false, || "only applications cause a route".to_owned());
             return refuse(Reason::NoRoute, "a stub reaches only what is connected here");
         }
@@ -142,6 +150,17 @@ impl Resolver<'_> {
             && to.class() == SchemeClass::Idp
             && self.settings.is_login_provider(to.host())
             && !self.is_own(by, to.as_str())
+    }
+
+    /// A hyperty that is not connected, but may be soon; no stub causes that.
+    fn hyperty(&mut self, now: Time, by: Peer, key: RouteKey) -> Target {
+        let route = self.ua.route(now, &key);
+        let comes = matches!(route, StubRoute::Ready { .. } | StubRoute::Deploying);
+        self.note("hyperty", &key.to_string(), comes, || told(&route));
+        if !comes && is_stub(self.bus, self.ua, by) {
+            return refuse(Reason::ReceiverGone, "the hyperty that has it does not run");
+        }
+        Target::Stub(key, route)
     }
 
     /// Whether a stub brings in what was published in its domain and is subscribed to here.

@@ -1,5 +1,6 @@
 //! What the configuration decides, as the core needs it.
 
+use crate::ua::hyperty::Place;
 use protocol::ctl::Level;
 use std::collections::BTreeMap;
 
@@ -63,6 +64,10 @@ pub struct Settings {
     pub version: String,
     /// Pid of the daemon.
     pub pid: u32,
+    /// Whose the daemon is, and what it loads by itself.
+    pub uid: u32,
+    /// Hyperties that are loaded at the start, by their address in a catalogue.
+    pub hyperties: Vec<String>,
     /// Milliseconds since the epoch at `Time(0)`.
     pub epoch_ms: u64,
     /// Seed for jitter and generated identifiers.
@@ -105,6 +110,7 @@ impl Settings {
             domain: old.domain.clone(),
             version: old.version.clone(),
             pid: old.pid,
+            uid: old.uid,
             epoch_ms: old.epoch_ms,
             seed: old.seed,
             p2p: old.p2p.clone(),
@@ -117,6 +123,11 @@ impl Settings {
     /// Whether stubs are logged in by the proxy of this identity provider.
     pub fn is_login_provider(&self, domain: &str) -> bool {
         self.domains.values().any(|settings| settings.login.as_deref() == Some(domain))
+    }
+
+    /// Whether it is the address of a hyperty in a catalogue.
+    pub fn is_hyperty(&self, url: &str) -> bool {
+        Place::read(url, self).is_some()
     }
 
     /// Whether the operator configured a stub for the home domain: its catalogue is named.
@@ -136,6 +147,8 @@ impl Default for Settings {
             lease_ms: 3_600_000,
             version: String::new(),
             pid: 0,
+            uid: 0,
+            hyperties: Vec::new(),
             epoch_ms: 0,
             seed: 1,
             domains: BTreeMap::new(),

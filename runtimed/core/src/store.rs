@@ -92,7 +92,7 @@ impl RecordKey {
         Self { table, first: first.into(), second: second.into() }
     }
 
-    /// The row of a stub. A domain and a legacy scheme may read the same, so that they are two.
+    /// The row of a component. A domain and a legacy scheme may read the same, so that they are two.
     pub fn stub(key: &RouteKey) -> Self {
         match key {
             // Those of P2P connections are never kept.
@@ -101,6 +101,7 @@ impl RecordKey {
             }
             RouteKey::Legacy { scheme, domain } => Self::pair(Table::Stub, domain, scheme),
             RouteKey::Idp(domain) => Self::new(Table::IdpProxy, domain),
+            RouteKey::Hyperty(url) => Self::new(Table::Hyperty, url),
         }
     }
 }

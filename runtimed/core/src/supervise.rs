@@ -15,7 +15,7 @@ use crate::effect::{Attach, Effect, ReplyTo};
 use crate::input::{LinkId, SandboxId, Time};
 use crate::limits::{HEARTBEATS_MISSED_MAX, REMOVE_GRACE_MS};
 use crate::operator::reply;
-use crate::ua::component::State;
+use crate::ua::component::{State, noun};
 use crate::ua::{Refusal, Ua, UaOut};
 use protocol::address::RouteKey;
 use protocol::control::Reply;
@@ -30,7 +30,7 @@ pub(crate) const QUOTA: &str = "quota";
 impl Ua {
     /// Removes a component that has no process.
     pub(crate) fn forget(&mut self, key: &RouteKey, out: &mut Vec<UaOut>) {
-        let removed = Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"));
+        let removed = Refusal::new(Reason::Undeployed, format!("{} was removed", noun(key)));
         self.answer_waiters(key, Some(&removed), out);
         let Some(component) = self.components.remove(key) else { return };
         Self::drop_kept(&component, out);

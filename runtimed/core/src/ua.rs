@@ -6,6 +6,7 @@
 pub(crate) mod component;
 mod connect;
 pub(crate) mod guests;
+pub(crate) mod hyperty;
 pub(crate) mod kept;
 pub(crate) mod rates;
 mod refusal;

@@ -25,6 +25,8 @@
 mod addresses;
 #[path = "simulation/apps.rs"]
 mod apps;
+#[path = "simulation/hyperties.rs"]
+mod hyperties;
 #[path = "simulation/random.rs"]
 mod random;
 #[path = "simulation/store.rs"]

@@ -56,6 +56,7 @@ fn every_key_of_the_contract_is_taken() {
         addresses = "node"
         register = true
         lease = "30m"
+        hyperties = ["hyperty-catalogue://catalogue.example.com/.well-known/hyperty/Chat"]
         [domain."home.example"]
         catalogue = "https://home.example/.well-known"
         [domain."example.com"]
@@ -97,6 +98,7 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(settings.domain, "home.example");
     assert!(settings.addresses_from_node && settings.register);
     assert_eq!(settings.lease_ms, 1_800_000);
+    assert_eq!(settings.hyperties.len(), 1);
     let domain = &settings.domains["example.com"];
     assert_eq!(domain.catalogue.as_deref(), Some("http://127.0.0.1:8080/.well-known"));
     assert!(domain.private && domain.pin);
@@ -123,6 +125,7 @@ fn every_error_has_its_line_and_column() {
         ("[runtime]\naddresses = \"node\"", 2, 13, "a stub of the home domain"),
         ("[runtime]\nregister = true", 2, 12, "a stub of the home domain"),
         ("[runtime]\nlease = \"999ms\"", 2, 9, "at least 1s"),
+        ("[runtime]\nhyperties = [\"Chat\"]", 2, 13, "no hyperty of a catalogue"),
         ("[sandbox]\nmemory = \"64MB\"", 2, 10, "no size"),
         ("[sandbox]\nminimum = \"strong\"", 2, 11, "no level"),
         ("[sandbox]\nopen_files = 5", 2, 14, "from 32"),

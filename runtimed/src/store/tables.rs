@@ -92,7 +92,8 @@ pub(super) fn columns(record: &Record) -> Vec<Value> {
 fn stub_columns(row: &StubRow) -> Vec<Value> {
     let mut columns = vec![text(row.key.domain())];
     match &row.key {
-        RouteKey::Idp(_) => {}
+        // A hyperty has a table of its own.
+        RouteKey::Idp(_) | RouteKey::Hyperty(_) => {}
         // Those of P2P connections are never kept.
         RouteKey::Domain(_) | RouteKey::P2pHandler(_) | RouteKey::P2p(_) => columns.push(text("")),
         RouteKey::Legacy { scheme, .. } => columns.push(text(scheme)),

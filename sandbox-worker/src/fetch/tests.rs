@@ -70,6 +70,22 @@ async fn proxies_of_identity_providers_lie_in_a_folder_of_their_own() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn a_hyperty_lies_in_a_folder_of_its_own_with_its_own_endings() {
+    let json = r#"{"objectName":"x","hypertyType":"chat"}"#;
+    let world = World::files(&[
+        ("protocolstub/Chat", INLINE.as_bytes()),
+        ("hyperty/Chat.hy.json", json.as_bytes()),
+        ("hyperty/Chat.hy.js", b"hyperty()"),
+    ]);
+    let names = vec!["Chat".into()];
+    let (said, code) =
+        world.run(FetchJob { shelf: Shelf::Hyperty, names, ..job("file:///srv/catalogue") }).await;
+    let CtlUp::Fetched { descriptor, .. } = &said[0] else { panic!("{said:?}") };
+    assert_eq!(descriptor.resources, ["chat"]);
+    assert_eq!(code.unwrap(), b"hyperty()");
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn no_code_anywhere_is_an_unusable_descriptor() {
     let world = World::files(&[("protocolstub/default", br#"{"objectName":"x"}"#)]);
     let (said, _) = world.run(job("file:///srv")).await;

@@ -47,17 +47,20 @@ impl Core {
         wish(view.body(), Holder::User(self.user_of(by)?))
     }
 
-    fn user_of(&self, by: Peer) -> Result<u32, Refusal> {
+    pub(super) fn user_of(&self, by: Peer) -> Result<u32, Refusal> {
         let link = if let Peer::Link(id) = by { self.bus.links.get(&id) } else { None };
         match link.map(|link| &link.kind) {
             Some(LinkKind::App { uid, .. }) => Ok(*uid),
-            _ => Err(Refusal::new(Reason::Policy, "only applications ask for addresses")),
+            _ => Err(Refusal::new(Reason::Policy, "only applications may do that")),
         }
     }
 
     /// Tells who needed addresses what came of it.
     pub(crate) fn allocated(&mut self, errand: &Errand, outcome: Result<Vec<Arc<str>>, Refusal>) {
-        let Errand::Request(at) = errand;
+        let at = match errand {
+            Errand::Request(at) => at,
+            Errand::Hyperty(loading) => return self.hyperty_addressed(loading, outcome),
+        };
         match outcome {
             Ok(urls) => {
                 let urls: Vec<&str> = urls.iter().map(AsRef::as_ref).collect();
@@ -78,8 +81,8 @@ impl Core {
         let given = given_up(view.body())?;
         for url in given.iter().map(Address::as_str) {
             let names = &self.bus.names;
-            if names.owner(url).is_some() {
-                let text = format!("somebody is connected with {url}");
+            if names.owner(url).is_some() || self.ua.hyperty_at(url).is_some() {
+                let text = format!("somebody is connected with {url}, or will be");
                 return Err(Refusal::new(Reason::AddressTaken, text));
             }
             if !names.has_reserved(url, uid) {

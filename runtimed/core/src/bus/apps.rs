@@ -63,6 +63,7 @@ impl Core {
             let text = address.as_str();
             if !self.bus.names.is_free_for(text, joining.uid)
                 || self.is_allocated_to_others(text, joining.uid)
+                || self.ua.is_about_hyperty(text)
             {
                 let text = format!("{shown} belongs to somebody else");
                 return Err(Refusal::new(Reason::AddressTaken, text));

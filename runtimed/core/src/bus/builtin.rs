@@ -4,6 +4,7 @@
 use super::addresses::Wish;
 use super::answer::{Answer, Said};
 use super::carrier::Carrier;
+use super::hyperties::{Asker, Loading};
 use super::pending::Waits;
 use super::step::Facts;
 use super::stubs::Asked;
@@ -12,6 +13,7 @@ use crate::core::Core;
 use crate::limits::BUILTIN_BODY_BYTES;
 use crate::resolve::Builtin;
 use crate::ua::Refusal;
+use crate::ua::hyperty::Hyperty;
 use protocol::frame::{FrameRef, flags};
 use protocol::message::MessageType;
 use protocol::reason::Reason;
@@ -22,6 +24,8 @@ pub(super) enum Outcome {
     Yes(String),
     /// Answered when the stub is active or has failed, or is gone.
     Stub(Waits),
+    /// Answered when the hyperty is active or has failed.
+    Loading(Hyperty),
     /// Answered when the message nodes have agreed.
     Subscribing(Subscribing),
     /// Answered when there are enough addresses.
@@ -35,6 +39,7 @@ impl From<Asked> for Outcome {
         match asked {
             Asked::Done(body) => Self::Yes(body),
             Asked::Waits(waits) => Self::Stub(waits),
+            Asked::Hyperty(hyperty) => Self::Loading(hyperty),
         }
     }
 }
@@ -90,6 +95,9 @@ impl Core {
             self.watch("in", facts.by, view, "deliver runtime");
         }
         if !facts.reply {
+            if let Outcome::Loading(hyperty) = outcome {
+                self.load_hyperty(Loading { hyperty, asker: Asker::Nobody });
+            }
             return;
         }
         match outcome {
@@ -97,6 +105,10 @@ impl Core {
             Outcome::Yes(body) => self.say(facts.by, &Answer::to(view, Said::Yes(&body))),
             Outcome::Stub(waits) => {
                 let _at = self.await_response(view, facts, waits);
+            }
+            Outcome::Loading(hyperty) => {
+                let at = self.await_response(view, facts, Waits::Nodes);
+                self.load_hyperty(Loading { hyperty, asker: Asker::Request(at) });
             }
             Outcome::Wishing(wish) => {
                 let at = self.await_response(view, facts, Waits::Nodes);

@@ -155,7 +155,8 @@ impl Core {
         let view = frame.view().ok()?;
         let response = view.header.mtype == MessageType::Response.as_u8();
         let route = Address::parse(view.to()).ok()?.route_key(&self.settings.domain);
-        if response || route.as_ref() != Some(key) {
+        let own = matches!(key, RouteKey::Hyperty(url) if view.to() == url);
+        if response || !own && route.as_ref() != Some(key) {
             return None;
         }
         let request = pending.and_then(|at| self.bus.pending.get(at));
@@ -176,6 +177,9 @@ impl Core {
             self.release(parked, link);
         }
         self.node_is_back(key);
+        if let RouteKey::Hyperty(url) = key {
+            self.hyperty_is_here(link, url);
+        }
         self.tell_created(key);
     }
 

@@ -88,13 +88,13 @@ impl Core {
         }
     }
 
-    /// What an application publishes goes to the subscribers of other runtimes, too, if the home
+    /// What an application or a hyperty publishes goes to the subscribers of other runtimes, too, if the home
     /// domain has a message node.
     fn goes_to_the_node(&self, by: Peer) -> bool {
         let Peer::Link(link) = by else { return false };
-        let link = self.bus.links.get(&link);
+        let kind = self.bus.links.get(&link).map(|link| &link.kind);
         self.settings.has_home_stub()
-            && link.is_some_and(|link| matches!(link.kind, LinkKind::App { .. }))
+            && (matches!(kind, Some(LinkKind::App { .. })) || self.ua.is_hyperty(link))
     }
 
     fn publish_at_node(&mut self, carrier: Carrier<'_>, facts: Facts, resource: &Address) {

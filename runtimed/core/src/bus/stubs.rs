@@ -1,10 +1,12 @@
-//! `<runtime>/ua`: an application asks for a stub, or says that it needs it no longer (seed
-//! `deploy-protostub`, steps 1 and 20).
+//! `<runtime>/ua`: an application asks for a stub or a hyperty, or says that it needs it no longer
+//! (seed `deploy-protostub`, steps 1 and 20).
 
 use super::Peer;
 use super::answer::Said;
+use super::hyperties::hyperty_told;
 use super::pending::Waits;
 use crate::core::Core;
+use crate::ua::hyperty::Hyperty;
 use crate::ua::{Refusal, Removal, StubRoute};
 use protocol::address::RouteKey;
 use protocol::frame::FrameRef;
@@ -17,11 +19,16 @@ pub(super) enum Asked {
     Done(String),
     /// It is answered when this is so.
     Waits(Waits),
+    /// It is answered when this runs.
+    Hyperty(Hyperty),
 }
 
 impl Core {
-    /// `create` of `{"type":"protostub","domain":…}`.
+    /// `create` of `{"type":"protostub","domain":…}` or `{"type":"hyperty","descriptor":…}`.
     pub(super) fn ua_create(&mut self, by: Peer, view: &FrameRef<'_>) -> Result<Asked, Refusal> {
+        if let Some(value) = hyperty_in(view.body()) {
+            return self.wanted_hyperty(by, &value).map(Asked::Hyperty);
+        }
         let key = self.wanted_stub(by, view)?;
         match self.ua.stub_for(self.bus.now, &key, "asked for at ua", &mut self.ua_out) {
             StubRoute::Ready { .. } => Ok(Asked::Done(self.told_of(&key))),
@@ -31,8 +38,12 @@ impl Core {
     }
 
     /// `delete` of the same. Its process ends and its code is forgotten; its address, and what it
-    /// may do, stay for the next deploy: to forget those is the operators' right.
+    /// may do, stay for the next deploy: to forget those is the operators' right. A hyperty is its
+    /// user's, and is forgotten but for its address.
     pub(super) fn ua_delete(&mut self, by: Peer, view: &FrameRef<'_>) -> Result<Asked, Refusal> {
+        if let Some(value) = hyperty_in(view.body()) {
+            return self.delete_hyperty(by, &value);
+        }
         let key = self.wanted_stub(by, view)?;
         if self.is_used_by_others(&key, by) {
             let text = format!("others use the stub of {key}");
@@ -76,13 +87,19 @@ impl Core {
 
     /// And so does everybody who waited for it to be gone.
     pub(crate) fn tell_removed(&mut self, key: &RouteKey, url: &str) {
-        let body = told(url, "disconnected");
+        let body = match key {
+            RouteKey::Hyperty(url) => hyperty_told(url, "undeployed"),
+            _ => told(url, "disconnected"),
+        };
         for at in self.bus.pending.select(|p| matches!(&p.waits, Waits::Removal(k) if k == key)) {
             self.settle(at, Said::Yes(&body));
         }
     }
 
     fn told_of(&self, key: &RouteKey) -> String {
+        if let RouteKey::Hyperty(url) = key {
+            return hyperty_told(url, "deployed");
+        }
         let component = self.ua.components.get(key);
         component.map_or_else(String::new, |c| told(c.url.as_str(), c.status))
     }
@@ -91,6 +108,14 @@ impl Core {
 /// The address under the name of the seeds, too, and what the stub says of itself.
 fn told(url: &str, status: &str) -> String {
     json!({"code": 200, "value": {"url": url, "runtimeURL": url, "status": status}}).to_string()
+}
+
+/// What a body asks for, if that is a hyperty.
+fn hyperty_in(body: &[u8]) -> Option<Value> {
+    let mut body: Value = serde_json::from_slice(body).ok()?;
+    let value = body.get_mut("value").map(Value::take).unwrap_or(body);
+    let kind = value.get("type")?.as_str()?;
+    kind.eq_ignore_ascii_case("hyperty").then_some(value)
 }
 
 fn wanted_stub(body: &[u8], home: &str) -> Result<RouteKey, Refusal> {
@@ -104,7 +129,8 @@ fn wanted_stub(body: &[u8], home: &str) -> Result<RouteKey, Refusal> {
         Some("protostub" | "interworking") => false,
         Some("idp-proxy" | "idpproxy") => true,
         _ => {
-            let text = "only protostubs and proxies of identity providers are deployed here";
+            let text =
+                "only hyperties, protostubs and proxies of identity providers are deployed here";
             return Err(Refusal::new(Reason::NotImplemented, text));
         }
     };

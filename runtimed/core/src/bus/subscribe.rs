@@ -7,7 +7,7 @@ use super::subscribers::Account;
 use super::{LinkKind, Peer};
 use crate::core::Core;
 use crate::limits::RESOURCES_PER_SUBSCRIBE;
-use crate::resolve::{STATUS, is_resource};
+use crate::resolve::{STATUS, is_resource, is_stub};
 use crate::store::{Change, Record, RecordKey, SubscriptionRow, Table};
 use crate::ua::Refusal;
 use protocol::address::{Address, RouteKey, SchemeClass, is_within};
@@ -137,7 +137,7 @@ impl Core {
         let owner = names.owner_at_or_above(text);
         // Who is connected here is nothing that a stub is to know, for itself or for others; and
         // none makes us fetch another.
-        if self.bus.is_worker(by) && owner != Some(by) {
+        if is_stub(&self.bus, &self.ua, by) && owner != Some(by) {
             let text = "a stub subscribes to nothing but its own";
             return Err(Refusal::new(Reason::Policy, text));
         }

@@ -353,7 +353,7 @@ fn resource_of(body: &Map<String, Value>) -> Result<Address, Refusal> {
 }
 
 /// The scheme of the objects of a schema, by its name.
-fn scheme_of(schema: &str) -> &'static str {
+pub(crate) fn scheme_of(schema: &str) -> &'static str {
     let name = schema.rsplit('/').next().unwrap_or_default();
     match name {
         "Communication" => "comm",

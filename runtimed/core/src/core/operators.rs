@@ -43,6 +43,8 @@ impl Core {
                     self.deny(token, Denial::Failed, "too many watch already");
                 }
             }
+            Command::Deploy { target, wait, live }
+                if self.operator_loads(token, &target, (wait, live)) => {}
             other => {
                 let parked = parked_for(&other).map_or(0, |name| self.parked(name));
                 let ctx = OperatorCtx { status: self.status(), rss, parked };

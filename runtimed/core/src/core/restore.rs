@@ -16,6 +16,7 @@ impl Core {
         let (mut stubs, mut sandboxes) = (Vec::new(), Vec::new());
         let (mut blocks, mut reuse) = (Vec::new(), Vec::new());
         let mut leases = Vec::new();
+        let mut hyperties = Vec::new();
         for row in rows {
             match row {
                 Record::Claim(row) => claims.push(row),
@@ -25,9 +26,9 @@ impl Core {
                 Record::Block(row) => blocks.push(row),
                 Record::Reuse(row) => reuse.push(row),
                 Record::Lease(row) => leases.push(row),
+                Record::Hyperty(row) => hyperties.push(row),
                 // The shell's own, or of parts that do not read them yet.
                 Record::Runtime(_)
-                | Record::Hyperty(_)
                 | Record::Object(_)
                 | Record::Outbox(_)
                 | Record::Dead(_)
@@ -46,8 +47,10 @@ impl Core {
         let now = self.bus.now;
         self.ua.restore_sandboxes(now, &sandboxes, &mut self.ua_out);
         self.ua.restore_stubs(now, stubs, &mut self.ua_out);
+        self.ua.restore_hyperties(now, hyperties, &mut self.ua_out);
         for row in &subscriptions {
             self.restore_subscription(row);
         }
+        self.load_configured();
     }
 }

@@ -7,6 +7,7 @@ mod bench;
 mod bridges;
 mod faults;
 mod home;
+mod hyperties;
 mod idle;
 mod kept;
 mod limits;

@@ -31,9 +31,12 @@ pub(super) fn target_of(url: &str) -> Option<String> {
 
 impl Ua {
     /// The domain's own catalogue, then the home domain's for a stub named after the domain.
+    /// A hyperty is listed where its address says, and nowhere else.
     pub(super) fn sources_for(&self, key: &RouteKey) -> VecDeque<Source> {
         let own = self.domain_settings(key);
-        let domain = key.domain();
+        let place = self.components.get(key).and_then(|c| Some(&c.hyperty.as_ref()?.place));
+        let domain = place.map_or(key.domain(), |place| &place.domain);
+        let names = place.map_or_else(|| key.lookup_names(), |place| vec![place.name.clone()]);
         let source = |settings: &DomainSettings, base: String, alternatives, names| Source {
             own: std::ptr::eq(settings, own),
             base: base.trim_end_matches('/').to_owned(),
@@ -59,7 +62,10 @@ impl Ua {
                 vec![format!("https://{domain}/.well-known")],
             ),
         };
-        sources.push_back(source(own, base, alternatives, key.lookup_names()));
+        sources.push_back(source(own, base, alternatives, names));
+        if place.is_some() {
+            return sources;
+        }
         let home = self.settings.domains.get(&self.settings.domain);
         if let Some(home) = home.filter(|_| domain != self.settings.domain)
             && let Some(base) = &home.catalogue
@@ -137,6 +143,7 @@ impl Ua {
                 alternatives: source.alternatives,
                 shelf: match key {
                     RouteKey::Idp(_) => Shelf::IdpProxy,
+                    RouteKey::Hyperty(_) => Shelf::Hyperty,
                     _ => Shelf::Protostub,
                 },
                 names: source.names,

@@ -7,6 +7,7 @@
 
 use super::blocks::{Blocks, Giving};
 use super::reuse::{Reuse, key_of};
+use crate::bus::hyperties::Loading;
 use crate::bus::own::{Asking, Outcome, Part, Purpose};
 use crate::bus::pending::PendingRef;
 use crate::core::Core;
@@ -32,18 +33,28 @@ const UNKNOWN: u16 = 404;
 pub(crate) enum Holder {
     /// The applications of this user: it is reserved for them until they claim it.
     User(u32),
+    /// The hyperties of this user: it is reserved, and no application's to claim.
+    Hyperties(u32),
 }
 
 impl Holder {
     /// As the store has it.
     pub(super) fn text(&self) -> String {
-        let Self::User(uid) = self;
-        format!("uid/{uid}")
+        match self {
+            Self::User(uid) => format!("uid/{uid}"),
+            Self::Hyperties(uid) => format!("hyperties/{uid}"),
+        }
     }
 
     /// Reads [`Self::text`].
     pub(super) fn read(text: &str) -> Option<Self> {
-        text.strip_prefix("uid/")?.parse().ok().map(Self::User)
+        let (kind, uid) = text.split_once('/')?;
+        let uid = uid.parse().ok()?;
+        match kind {
+            "uid" => Some(Self::User(uid)),
+            "hyperties" => Some(Self::Hyperties(uid)),
+            _ => None,
+        }
     }
 }
 
@@ -52,6 +63,18 @@ impl Holder {
 pub(crate) enum Errand {
     /// A request to `<runtime>/address-allocation`.
     Request(PendingRef),
+    /// A hyperty is loaded.
+    Hyperty(Box<Loading>),
+}
+
+impl Errand {
+    /// The request that waits, if one does.
+    fn request(&self) -> Option<PendingRef> {
+        match self {
+            Self::Request(at) => Some(*at),
+            Self::Hyperty(loading) => loading.request(),
+        }
+    }
 }
 
 /// Somebody needs addresses.
@@ -189,8 +212,8 @@ impl Core {
 
     /// There are enough, or they are made here.
     fn give_addresses(&mut self, needing: &Needing) {
-        let Errand::Request(at) = &needing.errand;
-        if self.bus.pending.get(*at).is_none() {
+        let waits = needing.errand.request();
+        if waits.is_some_and(|at| self.bus.pending.get(at).is_none()) {
             // Whoever asked has been told otherwise, or is gone.
             return;
         }
@@ -227,7 +250,7 @@ impl Core {
             Address::parse(&url).ok().filter(|url| self.is_unknown(url.as_str()))?;
             Arc::from(url)
         };
-        let Holder::User(uid) = needing.holder;
+        let (Holder::User(uid) | Holder::Hyperties(uid)) = needing.holder;
         self.reserve(&url, uid);
         Some(url)
     }
@@ -235,6 +258,7 @@ impl Core {
     /// Whether a user may claim it.
     pub(crate) fn is_allocated_to_others(&self, url: &str, uid: u32) -> bool {
         self.allocation.blocks.is_anothers(url, Some(&Holder::User(uid)))
+            || self.allocation.reuse.is_hypertys(url)
     }
 
     /// Whether nobody has or had it.

@@ -2,7 +2,7 @@
 
 use super::allocation::Holder;
 use crate::store::{Change, Record, RecordKey, ReuseRow, Table};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,6 +43,13 @@ impl Reuse {
             }
         }
         Some(self.row(&key))
+    }
+
+    /// Whether it is given again to hyperties, and so is no application's.
+    pub(super) fn is_hypertys(&self, url: &str) -> bool {
+        let key = self.by_url.get(url).and_then(|key| serde_json::from_str::<Value>(key).ok());
+        let holder = key.as_ref().and_then(|key| Holder::read(key.get(0)?.as_str()?));
+        matches!(holder, Some(Holder::Hyperties(_)))
     }
 
     fn row(&self, key: &Arc<str>) -> Change {

@@ -3,7 +3,8 @@
 use super::{INCOMPATIBLE, delay};
 use crate::input::{Exit, SandboxId, Time};
 use crate::limits::{EXITS_KEPT, QUARANTINE_MS, QUARANTINE_REARM_MS};
-use crate::ua::component::{AfterStop, State};
+use crate::ua::component::{AfterStop, State, noun};
+use crate::ua::hyperty::Hyperty;
 use crate::ua::sandbox::Sandbox;
 use crate::ua::{Happened, Refusal, Ua, UaOut};
 use protocol::address::RouteKey;
@@ -175,7 +176,7 @@ impl Ua {
             component.state = State::Backoff;
             component.restarts = component.restarts.saturating_add(1);
             component.retry_at = Some(Time(now.0.saturating_add(ms)));
-            let died = Refusal::new(Reason::StubDied, format!("the stub of {key} died: {text}"));
+            let died = Refusal::new(Reason::StubDied, format!("{} died: {text}", noun(key)));
             (died, true, "restart-scheduled", format!("in {ms} ms"))
         };
         let name = key.to_string();
@@ -214,7 +215,7 @@ impl Ua {
         let refusal = if self.stopping {
             Refusal::new(Reason::Stopping, "the runtime is stopping")
         } else {
-            Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"))
+            Refusal::new(Reason::Undeployed, format!("{} was removed", noun(key)))
         };
         if why != "idle" {
             self.set_status(now, key, "disconnected", "removed", out);
@@ -255,12 +256,17 @@ impl Ua {
             .get_mut(key)
             .map(|c| std::mem::take(&mut c.waiters))
             .unwrap_or_default();
+        let hyperty =
+            self.components.get(key).and_then(|c| Some((c.url.clone(), c.hyperty.clone()?)));
         self.forget(key, out);
+        if let Some((url, hyperty)) = hyperty {
+            let _key = self.enter_hyperty(now, &url, Hyperty::new(hyperty.place, hyperty.uid));
+        }
         let started = self.start(now, key, "an operator", out);
         if let Some(component) = self.components.get_mut(key) {
             component.waiters = waiters;
         } else {
-            let gone = Refusal::new(Reason::Undeployed, format!("the stub of {key} was removed"));
+            let gone = Refusal::new(Reason::Undeployed, format!("{} was removed", noun(key)));
             let refusal = started.err().unwrap_or(gone);
             for (token, _, _) in waiters {
                 crate::operator::deny_refusal(token, &refusal, out);

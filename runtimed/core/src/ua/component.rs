@@ -1,5 +1,6 @@
-//! One component: a stub by its route key, through all its lives.
+//! One component: a stub by its route key, or a hyperty by its address, through all its lives.
 
+use super::hyperty::Hyperty;
 use super::kept::Kept;
 use super::rates::Changes;
 use super::{Refusal, Waiter};
@@ -95,12 +96,22 @@ pub(crate) struct Pin {
     pub(crate) own: bool,
 }
 
+/// What a component is called in a sentence.
+pub(crate) fn noun(key: &RouteKey) -> String {
+    match key {
+        RouteKey::Hyperty(url) => format!("the hyperty {url}"),
+        stub => format!("the stub of {stub}"),
+    }
+}
+
 /// One component.
 #[derive(Debug)]
 pub(crate) struct Component {
     pub(crate) key: RouteKey,
     pub(crate) url: Address,
     pub(crate) interworking: bool,
+    /// Of a hyperty: what it is, and whose.
+    pub(crate) hyperty: Option<Hyperty>,
     pub(crate) state: State,
     pub(crate) status: &'static str,
     pub(crate) changes: Changes,
@@ -140,6 +151,7 @@ impl Component {
             key,
             url,
             interworking: false,
+            hyperty: None,
             state: State::Deploying,
             status: "none",
             changes: Changes::new(now),
@@ -176,6 +188,7 @@ impl Component {
     /// CONTRACT §7.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.key {
+            RouteKey::Hyperty(_) => "hyperty",
             RouteKey::Idp(_) => "idp-proxy",
             RouteKey::Legacy { .. } => "interworking",
             RouteKey::Domain(_) if self.interworking => "interworking",
@@ -191,16 +204,15 @@ impl Component {
         let refusal = match self.state {
             State::Quarantined => Refusal::new(
                 Reason::Quarantined,
-                format!("the stub of {} failed too often and rests", self.key),
+                format!("{} failed too often and rests", noun(&self.key)),
             ),
-            State::Stopping => Refusal::new(
-                Reason::Undeployed,
-                format!("the stub of {} is being removed", self.key),
-            ),
+            State::Stopping => {
+                Refusal::new(Reason::Undeployed, format!("{} is being removed", noun(&self.key)))
+            }
             _ => self.last_refusal.clone().unwrap_or_else(|| {
                 Refusal::new(
                     Reason::SandboxUnavailable,
-                    format!("the stub of {} is not there", self.key),
+                    format!("{} is not there", noun(&self.key)),
                 )
             }),
         };

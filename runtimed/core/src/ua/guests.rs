@@ -86,7 +86,10 @@ impl Ua {
         let listens = match key {
             RouteKey::P2pHandler(_) => true,
             RouteKey::P2p(_) => false,
-            RouteKey::Domain(_) | RouteKey::Idp(_) | RouteKey::Legacy { .. } => return None,
+            RouteKey::Domain(_)
+            | RouteKey::Idp(_)
+            | RouteKey::Legacy { .. }
+            | RouteKey::Hyperty(_) => return None,
         };
         let p2p = self.settings.p2p.as_ref()?;
         let peers =
@@ -185,7 +188,10 @@ impl Ua {
                     ("url", json!(format!("wss://{place}/{}", self.settings.domain))),
                 ]
             }
-            RouteKey::Domain(_) | RouteKey::Idp(_) | RouteKey::Legacy { .. } => Vec::new(),
+            RouteKey::Domain(_)
+            | RouteKey::Idp(_)
+            | RouteKey::Legacy { .. }
+            | RouteKey::Hyperty(_) => Vec::new(),
         }
     }
 
@@ -198,9 +204,10 @@ impl Ua {
             RouteKey::P2p(_) => {
                 Grants { operator: domain.p2p.iter().cloned().collect(), ..Grants::default() }
             }
-            RouteKey::Domain(_) | RouteKey::Idp(_) | RouteKey::Legacy { .. } => {
-                Grants::decide(wanted, domain)
-            }
+            RouteKey::Domain(_)
+            | RouteKey::Idp(_)
+            | RouteKey::Legacy { .. }
+            | RouteKey::Hyperty(_) => Grants::decide(wanted, domain),
         }
     }
 }

@@ -88,6 +88,10 @@ impl Ua {
     /// kept now and then, and with the last.
     pub(crate) fn keep_marked(&mut self, now: Time, out: &mut Vec<Effect>) {
         for key in std::mem::take(&mut self.marked) {
+            if matches!(key, RouteKey::Hyperty(_)) {
+                self.keep_hyperty(now, &key, out);
+                continue;
+            }
             let events = &self.events;
             let Some(component) = self.components.get_mut(&key) else { continue };
             if !component.is_worth_keeping() {
@@ -124,6 +128,9 @@ impl Ua {
     pub(crate) fn drop_kept(component: &Component, out: &mut Vec<UaOut>) {
         if component.kept.is_some() {
             persist(Change::Delete(RecordKey::stub(&component.key)), out);
+        }
+        if let Some(hyperty) = &component.hyperty {
+            Self::drop_hyperty(hyperty, component.url.as_str(), out);
         }
     }
 
@@ -231,7 +238,7 @@ fn address_of(row: &StubRow) -> Option<Address> {
         RouteKey::Domain(domain) | RouteKey::Legacy { domain, .. } => {
             format!("hyperty-runtime://{domain}/protostub/")
         }
-        RouteKey::P2pHandler(_) | RouteKey::P2p(_) => return None,
+        RouteKey::P2pHandler(_) | RouteKey::P2p(_) | RouteKey::Hyperty(_) => return None,
     };
     let guid = row.url.strip_prefix(&start)?;
     (!guid.is_empty() && !guid.contains('/') && row.key.domain() != "localhost").then_some(url)

@@ -42,7 +42,10 @@ impl Ua {
             return StubRoute::Refused(Refusal::new(Reason::Stopping, "the runtime is stopping"));
         }
         let Some(component) = self.components.get(key) else {
-            return if key.domain() == "localhost" {
+            return if let RouteKey::Hyperty(url) = key {
+                let text = format!("there is no hyperty {url}");
+                StubRoute::Refused(Refusal::new(Reason::UnknownAddress, text))
+            } else if key.domain() == "localhost" {
                 let text = "no stub serves the domain localhost";
                 StubRoute::Refused(Refusal::new(Reason::NoRoute, text))
             } else {
@@ -110,8 +113,8 @@ impl Ua {
         }
     }
 
-    /// Whether somebody is subscribed through it.
+    /// Whether somebody is subscribed through it, or it acts by itself: it is not idle.
     pub(crate) fn is_held(&self, key: &RouteKey) -> bool {
-        self.held.contains(key)
+        matches!(key, RouteKey::Hyperty(_)) || self.held.contains(key)
     }
 }

@@ -67,6 +67,27 @@ impl Store {
         }
     }
 
+    /// Addresses of the hyperties that are kept.
+    fn hyperties(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        for row in self.rows.values() {
+            if let Record::Hyperty(row) = row {
+                found.push(row.url.as_str());
+            }
+        }
+        found
+    }
+
+    /// Whether it is given again for the same hyperty of its user.
+    fn is_for_hyperty(&self, url: &str) -> bool {
+        self.rows.values().any(|row| match row {
+            Record::Reuse(row) => {
+                row.key.starts_with("[\"hyperties/") && row.urls.iter().any(|own| own == url)
+            }
+            _ => false,
+        })
+    }
+
     fn claims(&self) -> Vec<ClaimRow> {
         let claim = |row: &Record| match row {
             Record::Claim(row) => Some(row.clone()),
@@ -138,7 +159,9 @@ impl World {
         if !claims.is_empty() {
             // Not the world's own: it must go on as if nothing had been tried.
             let claim = Random(self.totals.crashes).pick(&claims).clone();
-            check_claim(&mut core, now, &claim);
+            // Not even its user's application claims the address of a hyperty.
+            let free = !self.store.is_for_hyperty(&claim.url);
+            check_claim(&mut core, now, &claim, free);
         }
         core.check().unwrap();
     }
@@ -151,6 +174,10 @@ impl World {
             _ => None,
         });
         let Some(Reply::Ps(found)) = found else { panic!("{found:?}") };
+        let (hyperties, found): (Vec<PsRow>, Vec<PsRow>) =
+            found.into_iter().partition(|row| row.kind == "hyperty");
+        let hyperties: Vec<String> = hyperties.into_iter().map(|row| row.url).collect();
+        assert_eq!(hyperties, self.store.hyperties());
         let found: BTreeMap<String, PsRow> =
             found.into_iter().map(|row| (row.url.clone(), row)).collect();
         let kept = self.store.stubs();
@@ -175,11 +202,11 @@ impl World {
 }
 
 /// The address is its user's and nobody else's.
-fn check_claim(core: &mut Core, now: Time, claim: &ClaimRow) {
+fn check_claim(core: &mut Core, now: Time, claim: &ClaimRow, free: bool) {
     for (link, uid) in [(LinkId(1), claim.uid + 7), (LinkId(2), claim.uid)] {
         let (name, addresses) = ("back".to_owned(), vec![claim.url.clone()]);
         let effects = core.handle(now, Input::AppJoined { link, name, uid, addresses });
         let let_in = effects.iter().any(|effect| matches!(effect, Effect::Welcome { .. }));
-        assert_eq!(let_in, uid == claim.uid, "{claim:?} for {uid}");
+        assert_eq!(let_in, free && uid == claim.uid, "{claim:?} for {uid}");
     }
 }

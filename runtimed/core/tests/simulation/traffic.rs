@@ -32,6 +32,7 @@ impl World {
             35..38 => self.someone_answers_for_another(),
             38..42 => self.app_needs_addresses(),
             42..45 => self.app_asks_for_a_stub(),
+            45..48 => self.app_loads(),
             _ => self.app_asks(),
         }
     }
@@ -76,7 +77,15 @@ impl World {
 
     fn destination(&mut self) -> String {
         let path = *self.random.pick(CLAIMS);
-        match self.random.below(14) {
+        match self.random.below(15) {
+            14 => {
+                let known = self.hyperties.addresses();
+                if known.is_empty() {
+                    format!("hyperty://{HOME}/no-hyperty")
+                } else {
+                    self.random.pick(&known).clone()
+                }
+            }
             0..4 => format!("hyperty://{HOME}/{path}"),
             4..6 => format!("hyperty://a.example/{path}"),
             6..8 => format!("HYPERTY://b.Example/{path}/"),

@@ -66,6 +66,20 @@ pub(crate) enum Says {
     Source,
 }
 
+/// What a process was started for, by its name.
+fn key_of(name: &str, component: &Address) -> RouteKey {
+    if component.class() == SchemeClass::Hyperty {
+        assert_eq!(name, component.as_str());
+        return RouteKey::Hyperty(name.to_owned());
+    }
+    let scheme = name.strip_suffix(component.host()).unwrap();
+    let domain = component.host().to_owned();
+    match scheme.strip_suffix('.') {
+        Some(scheme) => RouteKey::Legacy { scheme: scheme.to_owned(), domain },
+        None => RouteKey::Domain(domain),
+    }
+}
+
 fn descriptor() -> Descriptor {
     Descriptor {
         name: "stub".to_owned(),
@@ -75,6 +89,8 @@ fn descriptor() -> Descriptor {
         configuration: "{}".to_owned(),
         wanted: vec![WantedHost { host: "node.a.example".to_owned(), port: 443, secure: true }],
         signed: false,
+        resources: Vec::new(),
+        data_objects: Vec::new(),
     }
 }
 
@@ -231,12 +247,7 @@ impl World {
         match down {
             CtlDown::Assign(assign) => {
                 let component = Address::parse(&assign.component).unwrap();
-                let scheme = process.name.strip_suffix(component.host()).unwrap();
-                let domain = component.host().to_owned();
-                process.key = Some(match scheme.strip_suffix('.') {
-                    Some(scheme) => RouteKey::Legacy { scheme: scheme.to_owned(), domain },
-                    None => RouteKey::Domain(domain),
-                });
+                process.key = Some(key_of(&process.name, &component));
                 process.component = Some(assign.component.clone());
                 if let Some(url) = process.key.as_ref().and_then(|key| self.store.url(key)) {
                     assert_eq!(url, assign.component, "it is its own for ever");
@@ -337,6 +348,7 @@ impl World {
             let id = number.to_string();
             let remote = match &key {
                 RouteKey::Legacy { scheme, domain } => format!("{scheme}://carol@{domain}"),
+                RouteKey::Hyperty(url) => url.clone(),
                 other => format!("hyperty://{}/remote", other.domain()),
             };
             let (read, update) = (MessageType::Read.as_u8(), MessageType::Update.as_u8());

@@ -1,6 +1,7 @@
 //! Virtual time, the queue of what happens, and what is checked of each effect.
 
 use crate::apps::App;
+use crate::hyperties::Hyperties;
 use crate::random::Random;
 use crate::store::Store;
 use crate::storm::Storm;
@@ -89,6 +90,7 @@ pub(crate) struct World {
     order: BTreeMap<(LinkId, String, String), u64>,
     /// Addresses that somebody was told are theirs, by user.
     pub(crate) promised: BTreeMap<String, u32>,
+    pub(crate) hyperties: Hyperties,
     pub(crate) totals: Totals,
     pub(crate) stopping: bool,
     stopped: bool,
@@ -148,6 +150,7 @@ impl World {
             operators: BTreeMap::new(),
             order: BTreeMap::new(),
             promised: BTreeMap::new(),
+            hyperties: Hyperties::default(),
             totals: Totals::default(),
             stopping: false,
             stopped: false,
@@ -376,6 +379,7 @@ impl World {
         if self.apps.contains_key(&link) {
             self.check_response(link, &view);
             self.heard_addresses(link, &view);
+            self.heard_hyperty(link, &view);
         }
         if quiet && !self.apps.get(&link).is_some_and(|app| app.slow) {
             self.soon(Event::Drain(link));

@@ -216,6 +216,8 @@ impl Bench {
                             configuration: "{}".to_owned(),
                             wanted: Vec::new(),
                             signed: false,
+                            resources: vec!["chat".to_owned()],
+                            data_objects: Vec::new(),
                         }),
                     },
                 };

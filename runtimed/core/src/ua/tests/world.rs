@@ -415,6 +415,8 @@ pub(crate) fn descriptor() -> Descriptor {
         configuration: r#"{"url":"wss://node.example.com/ws"}"#.to_owned(),
         wanted: vec![wanted("node.example.com", 443, true)],
         signed: false,
+        resources: Vec::new(),
+        data_objects: Vec::new(),
     }
 }
 
