@@ -99,6 +99,8 @@ reasons! {
     Quarantined = 503, "quarantined";
     /// The message node did not agree to a subscription.
     NodeRefused = 503, "node-refused";
+    /// The other runtime cannot be reached.
+    PeerDown = 503, "peer-down";
     /// The stub was removed.
     Undeployed = 503, "undeployed";
     /// Too many messages wait for this domain.

@@ -5,6 +5,7 @@ use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
 use protocol::limits::FRAME_BYTES_MAX;
 use protocol::message::{Head, MessageType, body_facts, received, write_lagged_json};
 use protocol::reason::Reason;
+use std::borrow::Cow;
 
 /// A message as the component posted it: already with an id, its body as JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,8 +90,26 @@ pub(crate) fn json_of(frame: &FrameRef<'_>) -> Result<Vec<u8>, Reason> {
         to: frame.to(),
     };
     let mut out = Vec::with_capacity(frame.bytes().len().saturating_add(64));
-    write_lagged_json(&mut out, &head, frame.body(), frame.lagged());
+    let peer = frame.ext().find(ExtTag::Peer).and_then(|peer| std::str::from_utf8(peer).ok());
+    let body = peer.map_or(Cow::Borrowed(frame.body()), |peer| with_peer(frame.body(), peer));
+    write_lagged_json(&mut out, &head, &body, frame.lagged());
     Ok(out)
+}
+
+/// The body with the runtime that it goes to as its last member `peer`, which is the one that
+/// counts; one that is no object stays as it is.
+fn with_peer<'a>(body: &'a [u8], peer: &str) -> Cow<'a, [u8]> {
+    let member = format!(r#""peer":{}}}"#, serde_json::Value::from(peer));
+    let body = body.trim_ascii();
+    if body.is_empty() {
+        return Cow::Owned(format!("{{{member}").into_bytes());
+    }
+    let Some(open) = body.strip_suffix(b"}").filter(|_| body.starts_with(b"{")) else {
+        return Cow::Borrowed(body);
+    };
+    let empty = open.trim_ascii_end() == b"{";
+    let comma: &[u8] = if empty { b"" } else { b"," };
+    Cow::Owned([open, comma, member.as_bytes()].concat())
 }
 
 /// The response by which the worker itself refuses a request that arrived.
@@ -199,6 +218,33 @@ mod tests {
         let view = frame.view().unwrap();
         assert_eq!((view.from(), view.to()), ("hyperty://b.example/y", "hyperty://a.example/x"));
         assert_eq!(view.header.code, 404);
+    }
+
+    #[test]
+    fn a_stub_of_connections_is_told_which_runtime_a_message_is_for_whatever_its_sender_wrote() {
+        let peer = "hyperty-runtime://b.example/7";
+        for (body, expected) in [
+            ("", r#"{"peer":"hyperty-runtime://b.example/7"}"#),
+            ("{ }", r#"{ "peer":"hyperty-runtime://b.example/7"}"#),
+            (r#" {"a":{}} "#, r#"{"a":{},"peer":"hyperty-runtime://b.example/7"}"#),
+            ("[1]", "[1]"),
+        ] {
+            let frame = FrameBuilder::msg(2, "1", "hyperty://a.example/x", "hyperty://b.example/y")
+                .ext(ExtTag::Peer, peer.as_bytes())
+                .body(body.as_bytes())
+                .build()
+                .unwrap();
+            let json = String::from_utf8(json_of(&frame.view().unwrap()).unwrap()).unwrap();
+            assert!(json.ends_with(&format!(r#""body":{expected}}}"#)), "{json}");
+        }
+        let frame = FrameBuilder::msg(2, "1", "hyperty://a.example/x", "hyperty://b.example/y")
+            .ext(ExtTag::Peer, peer.as_bytes())
+            .body(br#"{"peer":"hyperty-runtime://evil.example/1"}"#)
+            .build()
+            .unwrap();
+        let json = json_of(&frame.view().unwrap()).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(value["body"]["peer"], peer);
     }
 
     #[test]

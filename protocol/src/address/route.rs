@@ -22,7 +22,7 @@ pub enum RouteKey {
     Hyperty(String),
     /// The handler of connections with other runtimes, of the home domain.
     P2pHandler(String),
-    /// The connection that was made to another runtime: its address, canonical.
+    /// The connection that was made to where the runtimes of a domain listen.
     P2p(String),
 }
 
@@ -76,8 +76,9 @@ impl RouteKey {
             Self::Domain(domain)
             | Self::Idp(domain)
             | Self::Legacy { domain, .. }
-            | Self::P2pHandler(domain) => domain,
-            Self::P2p(url) | Self::Hyperty(url) => {
+            | Self::P2pHandler(domain)
+            | Self::P2p(domain) => domain,
+            Self::Hyperty(url) => {
                 let place = place(url);
                 place.split_once('/').map_or(place, |(domain, _)| domain)
             }
@@ -115,7 +116,7 @@ impl fmt::Display for RouteKey {
             Self::Idp(domain) => write!(f, "idp.{domain}"),
             Self::Legacy { scheme, domain } => write!(f, "{scheme}.{domain}"),
             Self::P2pHandler(_) => f.write_str(HANDLER),
-            Self::P2p(runtime) => write!(f, "p2p.{}", place(runtime)),
+            Self::P2p(domain) => write!(f, "p2p.{domain}"),
         }
     }
 }

@@ -90,6 +90,12 @@ impl Rights {
         made.clone()
     }
 
+    /// The domain that is connected with, if this is a requester of connections.
+    fn domain_of_peer(&self) -> Option<String> {
+        let identity = self.identity.as_ref().filter(|identity| !identity.listens);
+        identity.and_then(|identity| identity.peers.first()).map(|(domain, _)| domain.clone())
+    }
+
     /// Likewise, when the first one comes.
     fn door(&mut self) -> Result<Door, String> {
         let identity = self.identity.as_ref().filter(|identity| identity.listens);
@@ -153,7 +159,10 @@ impl Dialer {
             return Ok((lease, Box::new(stream)));
         }
         let config = self.rights.borrow_mut().tls()?;
+        // A runtime shows the certificate of its domain, whatever its host is called.
+        let named = self.rights.borrow().domain_of_peer();
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let bare = named.unwrap_or(bare);
         let name = ServerName::try_from(bare).map_err(|error| format!("{granted}: {error}"))?;
         let stream = TlsConnector::from(config).connect(name, stream).await.map_err(fault)?;
         Ok((lease, Box::new(stream)))
