@@ -22,7 +22,7 @@ pub(crate) mod pending;
 mod publish;
 mod respond;
 pub(crate) mod slow;
-mod step;
+pub(crate) mod step;
 mod stubs;
 mod subscribe;
 pub(crate) mod subscribers;

@@ -10,6 +10,7 @@ use crate::bus::counters::Counters;
 use crate::bus::{Bus, LinkKind, Peer};
 use crate::effect::Effect;
 use crate::input::{Input, LinkId, SandboxId, Time};
+use crate::p2p::P2p;
 use crate::registry::allocation::Allocation;
 use crate::registry::leases::Leases;
 use crate::settings::Settings;
@@ -25,6 +26,7 @@ pub struct Core {
     pub(crate) ua: Ua,
     pub(crate) allocation: Allocation,
     pub(crate) leases: Leases,
+    pub(crate) p2p: P2p,
     /// What the RuntimeUA wants of the bus; carried out before an input ends.
     pub(crate) ua_out: Vec<UaOut>,
     /// What is wrong with the store.
@@ -44,6 +46,7 @@ impl Core {
             ua,
             allocation: Allocation::default(),
             leases: Leases::default(),
+            p2p: P2p::default(),
             ua_out: Vec::new(),
             store_trouble: None,
             #[cfg(test)]
@@ -75,7 +78,7 @@ impl Core {
         let nodes = self.bus.nodes.earliest().filter(|_| !self.bus.stopping);
         let (slow, park) = (self.bus.slow.earliest(), self.bus.park.earliest());
         let (pending, changes) = (self.bus.pending.earliest(), self.bus.changes.earliest());
-        let bus = [pending, park, slow, nodes, changes];
+        let bus = [pending, park, slow, nodes, changes, self.p2p.earliest()];
         let registry = [self.allocation.earliest(), self.next_registration()];
         bus.into_iter().chain(registry).flatten().chain(self.ua.next_deadline()).min()
     }
@@ -102,6 +105,7 @@ impl Core {
         self.ua.check()?;
         self.allocation.check()?;
         self.leases.check()?;
+        self.check_p2p()?;
         for (key, count) in self.bus.park.keys() {
             let route = self.ua.route(self.bus.now, key);
             if route != StubRoute::Deploying {
@@ -171,6 +175,7 @@ impl Core {
                 self.nodes_tick();
                 self.changes_tick();
                 self.allocation_tick();
+                self.p2p_tick();
                 self.sandbox(UaInput::Tick);
             }
             Input::Stop => {
@@ -247,13 +252,15 @@ impl Core {
         loop {
             self.pump();
             self.hear_answers();
-            let for_nodes = self.has_news_for_nodes() || self.allocation.has_news();
+            let for_nodes =
+                self.has_news_for_nodes() || self.allocation.has_news() || self.p2p.has_news();
             if !for_nodes && !self.has_news_for_registry() && self.ua_out.is_empty() {
                 return;
             }
             self.tell_nodes();
             self.ask_for_addresses();
             self.tell_registry();
+            self.tell_paths();
         }
     }
 
@@ -263,14 +270,24 @@ impl Core {
             for out in std::mem::take(&mut self.ua_out) {
                 match out {
                     UaOut::Effect(effect) => self.bus.out.push(effect),
-                    UaOut::Active { key, link, url } => self.active(&key, link, &url),
+                    UaOut::Active { key, link, url } => {
+                        self.active(&key, link, &url);
+                        self.paths_are_unknown(&key, true);
+                    }
                     UaOut::Failed { key, refusal } => self.failed(&key, &refusal),
                     UaOut::Down { key, link, again, refusal } => {
+                        self.peer_stub_down(&key, again);
+                        self.paths_are_unknown(&key, false);
                         self.stub_down(&key, link, again, &refusal);
                     }
                     UaOut::Ask(asking) => self.ask(*asking),
                     UaOut::Removed { key, url } => self.tell_removed(&key, url.as_str()),
-                    UaOut::Live { key } => self.node_is_back(&key),
+                    UaOut::Live { key } => {
+                        self.node_is_back(&key);
+                        self.paths_are_unknown(&key, true);
+                    }
+                    UaOut::Connection(said) => self.peer_said(said),
+                    UaOut::DomainLeft { domain } => self.domain_left(&domain),
                     UaOut::Publish { resource, from, body } => {
                         self.publish(resource.as_str(), from.as_str(), &body);
                     }

@@ -136,6 +136,10 @@ impl Ua {
         if let Some(component) = self.components.get_mut(key) {
             component.state = State::Deploying;
             component.retry_at = None;
+            if matches!(key, RouteKey::P2p(_)) {
+                // No connection outlives its stub.
+                component.status = "none";
+            }
             component.stub = Some(stub);
             component.last_used = now;
             component.stages.clear();

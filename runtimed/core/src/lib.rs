@@ -14,6 +14,7 @@ mod grants;
 mod input;
 pub mod limits;
 mod operator;
+mod p2p;
 mod registry;
 mod resolve;
 mod settings;

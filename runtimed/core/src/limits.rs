@@ -80,6 +80,8 @@ pub const REGISTRY_LIST_BYTES: usize = 524_288;
 pub const OBJECTS_PER_LINK: usize = 256;
 /// Data objects in all.
 pub const OBJECTS_TOTAL: usize = 65_536;
+/// The same for another runtime, and in each update: what it reads at once.
+pub const PEER_LIST_BYTES: usize = 49_152;
 /// Bytes of a body that a built-in reads.
 pub const BUILTIN_BODY_BYTES: usize = 65_536;
 /// Operators that watch the bus at the same time.
@@ -181,3 +183,12 @@ pub const STATUS_KEPT_MS: u64 = 1_000;
 pub const STATUS_DESC_BYTES: usize = 512;
 /// Bytes of what is said of somebody who came.
 pub const GUEST_TEXT_BYTES: usize = 256;
+/// Runtimes that connections are known of, at both sides.
+pub const PEERS_MAX: usize = 256;
+/// Addresses that one of them may list.
+pub const PEER_ADDRESSES_MAX: usize = 65_536;
+/// Milliseconds for which messages wait for a connection with another runtime: less than whoever
+/// asked waits, so that there is time to go another way.
+pub const PEER_WAIT_MS: u64 = 5_000;
+/// Milliseconds after which a requester that is not needed is looked at again.
+pub const SURPLUS_MS: u64 = 1_000;

@@ -129,19 +129,36 @@ impl Ua {
         };
         let desc = value.get("desc").and_then(Value::as_str).unwrap_or_default();
         let desc = bounded(desc, STATUS_DESC_BYTES);
-        if self.change_status(now, &key, word) {
+        if matches!(key, RouteKey::P2pHandler(_) | RouteKey::P2p(_)) {
+            let resource = value.get("resource").and_then(Value::as_str);
+            self.connection_status(now, &key, (word, resource, &desc), out);
+            return true;
+        }
+        self.own_status(now, &key, word, &desc, out);
+        self.publish_status(&key, &desc, out);
+        true
+    }
+
+    /// Records what a stub says of itself.
+    pub(crate) fn own_status(
+        &mut self,
+        now: Time,
+        key: &RouteKey,
+        word: &'static str,
+        desc: &str,
+        out: &mut Vec<UaOut>,
+    ) {
+        if self.change_status(now, key, word) {
             // A stub that changes its mind in a loop must not wash the record away.
             self.moved = true;
-            let told = self.components.get_mut(&key).is_some_and(|c| c.changes.take(now));
+            let told = self.components.get_mut(key).is_some_and(|c| c.changes.take(now));
             if told {
-                self.status_event(now, &key, &desc, out);
+                self.status_event(now, key, desc, out);
             }
             if word == "live" {
                 out.push(UaOut::Live { key: key.clone() });
             }
         }
-        self.publish_status(&key, &desc, out);
-        true
     }
 
     /// The event for all changes that had none.
@@ -192,7 +209,7 @@ impl Ua {
         self.event(now, what, out);
     }
 
-    fn publish_status(&mut self, key: &RouteKey, desc: &str, out: &mut Vec<UaOut>) {
+    pub(crate) fn publish_status(&mut self, key: &RouteKey, desc: &str, out: &mut Vec<UaOut>) {
         let Some(component) = self.components.get(key) else { return };
         let (word, url) = (component.status, component.url.clone());
         let mut body = json!({"value": word, "resource": url.as_str()});

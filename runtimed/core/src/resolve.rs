@@ -1,7 +1,10 @@
 //! Where a message goes, and why: one decision, taken for each message and told by `resolve`.
 
 use crate::bus::{Bus, Peer};
+use crate::core::Core;
 use crate::input::Time;
+use crate::p2p::connections::Connections;
+use crate::p2p::{Direct, Directly, directly};
 use crate::settings::Settings;
 use crate::ua::{Refusal, StubRoute, Ua};
 use protocol::address::{Address, RouteKey, SchemeClass, is_within};
@@ -21,6 +24,8 @@ pub(crate) enum Builtin {
     Addresses,
     /// `<runtime>/sm`: data objects and who observes them.
     Sync,
+    /// `<remote runtime>/registry/changes`: is told what changes at the other end of a connection.
+    PeerChanges,
     /// One that is known and does nothing yet.
     Unbuilt,
 }
@@ -36,6 +41,8 @@ pub(crate) enum Target {
     Publication,
     /// Through the stub of this key.
     Stub(RouteKey, StubRoute),
+    /// Over a connection with another runtime.
+    Direct(Direct),
     /// Nowhere.
     Refuse(Refusal),
 }
@@ -45,6 +52,9 @@ pub(crate) struct Resolver<'a> {
     pub(crate) bus: &'a Bus,
     pub(crate) ua: &'a Ua,
     pub(crate) settings: &'a Settings,
+    pub(crate) connections: &'a Connections,
+    /// Whether the sender asks for a connection with the other runtime.
+    pub(crate) direct: bool,
     /// Where each step is told, if somebody asked.
     pub(crate) steps: Option<Vec<ResolveStep>>,
 }
@@ -99,6 +109,20 @@ fn refuse(reason: Reason, desc: impl Into<String>) -> Target {
     Target::Refuse(Refusal::new(reason, desc))
 }
 
+impl Core {
+    /// What decides where a message goes; `direct` if its sender asks for a connection.
+    pub(crate) const fn resolver(&self, direct: bool) -> Resolver<'_> {
+        Resolver {
+            bus: &self.bus,
+            ua: &self.ua,
+            settings: &self.settings,
+            connections: &self.p2p.connections,
+            direct,
+            steps: None,
+        }
+    }
+}
+
 impl Resolver<'_> {
     fn note(&mut self, step: &str, key: &str, found: bool, detail: impl FnOnce() -> String) {
         if let Some(steps) = &mut self.steps {
@@ -130,6 +154,12 @@ impl Resolver<'_> {
         }
         if let Some(target) = self.here(by, to) {
             return target;
+        }
+        if let Peer::Link(link) = by
+            && self.connections.tells_changes(link, text)
+        {
+            self.note("registry", text, true, || "changes of a connected runtime".to_owned());
+            return Target::Builtin(Builtin::PeerChanges);
         }
         if self.brings(by, to) {
             self.note("resource", text, true, || "has subscribers here".to_owned());
@@ -176,10 +206,8 @@ impl Resolver<'_> {
     fn is_own(&self, by: Peer, text: &str) -> bool {
         match (self.bus.names.owner_at_or_above(text), by) {
             (_, Peer::Core) | (None, Peer::Operator(_)) => false,
-            (Some(owner), _) => owner == by,
-            (None, Peer::Link(link)) => {
-                self.ua.bridge_of(link).is_some_and(|b| is_within(text, b.url.as_str()))
-            }
+            (Some(owner), _) => owner == by || self.will_own(by, text),
+            (None, Peer::Link(_)) => self.will_own(by, text),
         }
     }
 
@@ -189,6 +217,16 @@ impl Resolver<'_> {
         let Peer::Link(link) = by else { return false };
         text.strip_suffix(CHILDREN).is_some_and(|object| self.bus.objects.is_one(object))
             && self.bus.subscriptions.is_joined(text, link)
+    }
+
+    /// Whether it is the address of a stub, or below it, that is its own or will be when it is
+    /// active: the handler's is below the runtime's.
+    pub(crate) fn will_own(&self, by: Peer, text: &str) -> bool {
+        let Peer::Link(link) = by else { return false };
+        self.ua.bridge_of(link).is_some_and(|bridge| {
+            let owner = self.bus.names.owner(bridge.url.as_str());
+            is_within(text, bridge.url.as_str()) && owner.is_none_or(|owner| owner == by)
+        })
     }
 
     /// Addresses that are owned here.
@@ -220,6 +258,9 @@ impl Resolver<'_> {
     /// Addresses of other domains, and of the home domain's own stub.
     fn away(&mut self, now: Time, to: &Address) -> Target {
         let home = self.settings.domain.as_str();
+        if let Some(target) = self.directly(now, to) {
+            return target;
+        }
         let key = to.route_key(home);
         let shown = key.as_ref().map_or_else(String::new, ToString::to_string);
         self.note("route key", to.as_str(), key.is_some(), || format!("scheme {}", to.scheme()));
@@ -236,6 +277,27 @@ impl Resolver<'_> {
         let route = self.ua.route(now, &key);
         self.note("stub", &shown, matches!(route, StubRoute::Ready { .. }), || told(&route));
         Target::Stub(key, route)
+    }
+}
+
+impl Resolver<'_> {
+    /// Without a message node, if the operator and the sender want that.
+    fn directly(&mut self, now: Time, to: &Address) -> Option<Target> {
+        let own = &self.bus.runtime;
+        let way = directly(self.settings, self.connections, own, (to, self.direct))?;
+        let (key, has_node) = match way {
+            Directly::Over(direct) => {
+                let peer = direct.peer.to_string();
+                self.note("connection", &peer, true, || format!("by {}", direct.key));
+                return Some(Target::Direct(direct));
+            }
+            Directly::Connect { key, has_node } => (key, has_node),
+        };
+        let route = self.ua.route(now, &key);
+        let ready = matches!(route, StubRoute::Ready { .. });
+        self.note("connection", &key.to_string(), ready, || told(&route));
+        let of_no_use = matches!(route, StubRoute::Ready { .. } | StubRoute::Refused(_));
+        (!(has_node && of_no_use)).then_some(Target::Stub(key, route))
     }
 }
 
@@ -277,12 +339,14 @@ pub(crate) fn explain(mut resolver: Resolver<'_>, now: Time, text: &str) -> Reso
         Target::Local(Peer::Operator(_)) => ("refuse", Some(Reason::UnknownAddress)),
         Target::Local(_)
         | Target::Publication
+        | Target::Direct(_)
         | Target::Builtin(
             Builtin::Ua
             | Builtin::Subscriptions
             | Builtin::Registry
             | Builtin::Addresses
-            | Builtin::Sync,
+            | Builtin::Sync
+            | Builtin::PeerChanges,
         )
         | Target::Stub(_, StubRoute::Ready { .. }) => ("deliver", None),
         Target::Builtin(Builtin::Unbuilt) => ("refuse", Some(Reason::NotImplemented)),

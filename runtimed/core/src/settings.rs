@@ -130,6 +130,18 @@ impl Settings {
         Place::read(url, self).is_some()
     }
 
+    /// Whether messages to this domain may go over a connection with its runtime.
+    pub(crate) fn talks_directly(&self, domain: &str) -> bool {
+        let place = self.domains.get(domain).and_then(|settings| settings.p2p.as_ref());
+        self.p2p.is_some() && domain != self.domain && place.is_some()
+    }
+
+    /// Whether there is a message node besides: of a domain that is talked to directly, its
+    /// catalogue must be named.
+    pub(crate) fn has_node(&self, domain: &str) -> bool {
+        self.domains.get(domain).is_some_and(|settings| settings.catalogue.is_some())
+    }
+
     /// Whether the operator configured a stub for the home domain: its catalogue is named.
     pub fn has_home_stub(&self) -> bool {
         let named = self.domains.get(&self.domain).is_some_and(|d| d.catalogue.is_some());

@@ -79,6 +79,9 @@ impl Core {
                     done.map(|()| Outcome::Yes(DONE.to_owned()))
                 }
                 (Builtin::Sync, Some(kind)) => self.synchronise(facts, &view, kind),
+                (Builtin::PeerChanges, Some(MessageType::Update)) => {
+                    self.peer_changed(facts.by, &view).map(|()| Outcome::Yes(DONE.to_owned()))
+                }
                 _ => Err(Refusal::new(Reason::NotImplemented, "this built-in does not do that")),
             }
         };

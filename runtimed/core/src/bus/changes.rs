@@ -11,7 +11,7 @@ use super::subscribe::wanted_of;
 use super::{Bus, is_registered};
 use crate::core::Core;
 use crate::input::Time;
-use crate::limits::{CHANGES_MS, REGISTRY_LIST_BYTES};
+use crate::limits::{CHANGES_MS, PEER_LIST_BYTES, REGISTRY_LIST_BYTES};
 use crate::resolve::{CHANGES, REGISTRY};
 use crate::ua::Refusal;
 use protocol::frame::FrameRef;
@@ -36,12 +36,12 @@ impl Changes {
 }
 
 /// As many as fit, and whether that was all.
-fn fitting<'a>(texts: &mut impl Iterator<Item = &'a str>) -> (Vec<&'a str>, bool) {
+fn fitting<'a>(texts: &mut impl Iterator<Item = &'a str>, most: usize) -> (Vec<&'a str>, bool) {
     let (mut list, mut bytes) = (Vec::new(), 0_usize);
     for text in texts {
         list.push(text);
         bytes = bytes.saturating_add(text.len()).saturating_add(3);
-        if bytes >= REGISTRY_LIST_BYTES {
+        if bytes >= most {
             return (list, false);
         }
     }
@@ -65,7 +65,8 @@ impl Core {
         let after = self.asks_for_changes(view)?;
         // It is here, so that there is nothing to wait for.
         let _done = self.subscribe(facts, view)?;
-        Ok(self.registered_after(after.as_deref()))
+        let most = if self.bus.is_worker(facts.by) { PEER_LIST_BYTES } else { REGISTRY_LIST_BYTES };
+        Ok(self.registered_after(after.as_deref(), most))
     }
 
     /// `unsubscribe` at `<runtime>/registry`.
@@ -90,10 +91,10 @@ impl Core {
     }
 
     /// What is registered, from the first after this one on.
-    fn registered_after(&self, after: Option<&str>) -> String {
+    fn registered_after(&self, after: Option<&str>, most: usize) -> String {
         let owned = self.bus.names.owned_after(after).map(|(text, _)| &**text);
         let mut claimed = owned.filter(|text| self.is_told_of(text));
-        let (list, whole) = fitting(&mut claimed);
+        let (list, whole) = fitting(&mut claimed, most);
         let mut body = json!({"code": 200, "value": list});
         if let (false, Some(last), Some(object)) = (whole, list.last(), body.as_object_mut()) {
             object.insert("next".to_owned(), json!(last));
@@ -123,7 +124,14 @@ impl Core {
 
     /// Tells the subscribers, if it is time.
     pub(crate) fn changes_tick(&mut self) {
-        if self.bus.changes.due.is_none_or(|due| due > self.bus.now) {
+        if self.bus.changes.due.is_some_and(|due| due <= self.bus.now) {
+            self.tell_registry_changes();
+        }
+    }
+
+    /// Tells them what there is to tell.
+    pub(crate) fn tell_registry_changes(&mut self) {
+        if self.bus.changes.due.is_none() {
             return;
         }
         let changed = std::mem::take(&mut self.bus.changes).changed;
@@ -132,7 +140,7 @@ impl Core {
         for (added, name) in [(true, "value"), (false, "removed")] {
             let mut texts = changed.iter().filter(|(_, was)| **was == added).map(|(t, _)| &**t);
             loop {
-                let (list, whole) = fitting(&mut texts);
+                let (list, whole) = fitting(&mut texts, PEER_LIST_BYTES);
                 if list.is_empty() {
                     break;
                 }

@@ -65,6 +65,7 @@ impl Core {
         for address in &link.addresses {
             self.bus.names.unregister(address);
         }
+        self.peer_link_ended(id);
         self.bus.names.touch();
         self.bus.slow.forget(id);
         for resource in self.bus.subscriptions.forget(id) {
@@ -156,7 +157,11 @@ impl Core {
         let response = view.header.mtype == MessageType::Response.as_u8();
         let route = Address::parse(view.to()).ok()?.route_key(&self.settings.domain);
         let own = matches!(key, RouteKey::Hyperty(url) if view.to() == url);
-        if response || !own && route.as_ref() != Some(key) {
+        let direct = matches!(
+            (key, &route),
+            (RouteKey::P2p(domain), Some(RouteKey::Domain(to))) if domain == to
+        );
+        if response || !own && !direct && route.as_ref() != Some(key) {
             return None;
         }
         let request = pending.and_then(|at| self.bus.pending.get(at));
@@ -173,9 +178,12 @@ impl Core {
     pub(crate) fn active(&mut self, key: &RouteKey, link: LinkId, url: &Address) {
         self.give(link, url.as_str());
         self.bus.names.touch();
-        for parked in self.bus.park.take(key) {
-            self.release(parked, link);
+        if !matches!(key, RouteKey::P2p(_)) {
+            for parked in self.bus.park.take(key) {
+                self.release(parked, link);
+            }
         }
+        self.peer_stub_active(key, url);
         self.node_is_back(key);
         if let RouteKey::Hyperty(url) = key {
             self.hyperty_is_here(link, url);
@@ -183,7 +191,7 @@ impl Core {
         self.tell_created(key);
     }
 
-    fn release(&mut self, parked: Parked, to: LinkId) {
+    pub(crate) fn release(&mut self, parked: Parked, to: LinkId) {
         let origin = origin_of(parked.origin);
         let bytes = parked.bytes;
         if let Err(reason) = self.bus.room(to, origin, bytes, Claim::Response) {
@@ -203,7 +211,7 @@ impl Core {
     }
 
     /// Refuses a parked message.
-    fn give_up(&mut self, parked: &Parked, refusal: &Refusal) {
+    pub(crate) fn give_up(&mut self, parked: &Parked, refusal: &Refusal) {
         self.bus.counters.refuse(refusal.reason);
         if self.bus.watchers.is_any()
             && let Ok(view) = parked.frame.view()
@@ -218,6 +226,10 @@ impl Core {
     /// A deploy failed: what is parked is answered.
     pub(crate) fn failed(&mut self, key: &RouteKey, refusal: &Refusal) {
         self.bus.names.touch();
+        if matches!(key, RouteKey::P2p(_)) {
+            self.peer_stub_down(key, false);
+            self.fall_back(key, refusal);
+        }
         for parked in self.bus.park.take(key) {
             self.give_up(&parked, refusal);
         }

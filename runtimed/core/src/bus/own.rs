@@ -66,6 +66,12 @@ pub(crate) enum Purpose {
     /// An identity provider's proxy is to log in the stub of this key, whose deploy started then
     /// (`deploy/login.rs`).
     Login(RouteKey, Time),
+    /// And of the stub of a connection with this address, or no longer (`p2p/paths.rs`).
+    Path(String, bool),
+    /// The handler listens for a new connection.
+    Listener,
+    /// The other end of a connection says who is registered there (`p2p/registries.rs`).
+    AtPeer(String),
     /// A test wants to know.
     #[cfg(test)]
     Test(u32),
@@ -221,6 +227,11 @@ impl Core {
                     self.ua.logged_in(self.bus.now, (&key, started), outcome, &mut self.ua_out);
                 }
                 Purpose::Registered(url) => self.registry_answered(&url, outcome),
+                Purpose::Path(url, joined) => {
+                    self.path_answered(&url, joined, outcome.agreed().err().as_ref());
+                }
+                Purpose::Listener => {}
+                Purpose::AtPeer(runtime) => self.who_is_there(&runtime, outcome),
                 #[cfg(test)]
                 Purpose::Test(number) => self.heard.push((number, outcome)),
             }

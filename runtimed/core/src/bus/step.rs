@@ -10,7 +10,7 @@ use super::{LinkKind, MemoRoute, Peer};
 use crate::core::Core;
 use crate::input::{LinkId, Time};
 use crate::limits::{PENDING_PER_LINK, PENDING_TOTAL};
-use crate::resolve::{Resolver, Target};
+use crate::resolve::Target;
 use crate::ua::{Refusal, StubRoute, UaInput};
 use protocol::address::{Address, RouteKey};
 use protocol::frame::{ExtTag, Frame, FrameRef, flags};
@@ -42,13 +42,13 @@ struct Known {
 
 /// What was read from a message before it is moved.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
-    pub(super) by: Peer,
-    pub(super) voice: Voice,
-    pub(super) reply: bool,
-    pub(super) bytes: u32,
-    pub(super) deadline: Time,
-    pub(super) stamp: Stamp,
+pub(crate) struct Facts {
+    pub(crate) by: Peer,
+    pub(crate) voice: Voice,
+    pub(crate) reply: bool,
+    pub(crate) bytes: u32,
+    pub(crate) deadline: Time,
+    pub(crate) stamp: Stamp,
 }
 
 enum Verdict {
@@ -280,7 +280,10 @@ impl Core {
             {
                 Some(MemoRoute::Local(*peer))
             }
-            Target::Stub(key, StubRoute::Ready { link, .. }) => {
+            // Of the same pair, one message may ask for a connection and the next not.
+            Target::Stub(key, StubRoute::Ready { link, .. })
+                if !self.settings.talks_directly(key.domain()) =>
+            {
                 Some(MemoRoute::Stub(Arc::new(key.clone()), *link))
             }
             _ => None,
@@ -295,14 +298,14 @@ impl Core {
     pub(super) fn target(&mut self, by: Peer, view: &FrameRef<'_>) -> Result<Target, Refusal> {
         let to = Address::parse(view.to())
             .map_err(|error| Refusal::new(Reason::BadAddress, format!("to: {error}")))?;
-        let mut resolver =
-            Resolver { bus: &self.bus, ua: &self.ua, settings: &self.settings, steps: None };
+        let mut resolver = self.resolver(view.has(flags::P2P));
         Ok(match resolver.decide(self.bus.now, by, &to) {
             Target::Refuse(refusal) => return Err(refusal),
             // Only the start itself may tell whether a failure's time is over.
             Target::Stub(key, StubRoute::Absent | StubRoute::Refused(_)) => {
                 let cause = format!("{} from {}", view.to(), view.from());
                 let route = self.ua.stub_for(self.bus.now, &key, &cause, &mut self.ua_out);
+                let (key, route) = self.or_by_node((key, route), &cause);
                 Target::Stub(key, route)
             }
             other => other,
@@ -347,6 +350,7 @@ impl Core {
             Target::Stub(key, StubRoute::Deploying | StubRoute::Absent) => {
                 return self.park(carrier, facts, &key);
             }
+            Target::Direct(direct) => return self.hand_over_directly(&carrier, facts, &direct),
             Target::Builtin(builtin) => return self.built_in(&carrier, facts, builtin),
             Target::Publication => return self.publication(carrier, facts),
             Target::Refuse(refusal) | Target::Stub(_, StubRoute::Refused(refusal)) => refusal,
@@ -357,7 +361,7 @@ impl Core {
     }
 
     /// Hands the message to a link, if it has room.
-    fn hand_over(&mut self, mut carrier: Carrier<'_>, facts: Facts, to: LinkId) {
+    pub(crate) fn hand_over(&mut self, mut carrier: Carrier<'_>, facts: Facts, to: LinkId) {
         let origin = origin_of(facts.by);
         let room = self.bus.room(to, origin, facts.bytes, Claim::Message);
         let Ok(view) = carrier.view() else { return };

@@ -137,7 +137,8 @@ impl Core {
         let owner = names.owner_at_or_above(text);
         // Who is connected here is nothing that a stub is to know, for itself or for others; and
         // none makes us fetch another.
-        if is_stub(&self.bus, &self.ua, by) && owner != Some(by) {
+        let stub = is_stub(&self.bus, &self.ua, by);
+        if stub && owner != Some(by) && !self.is_told_changes(by, text) {
             let text = "a stub subscribes to nothing but its own";
             return Err(Refusal::new(Reason::Policy, text));
         }
@@ -166,6 +167,12 @@ impl Core {
                 Err(Refusal::new(Reason::NotImplemented, text))
             }
         }
+    }
+
+    /// Whether another runtime at the end of a connection asks for what changes in the registry.
+    fn is_told_changes(&self, by: Peer, resource: &str) -> bool {
+        let connected = matches!(by, Peer::Link(link) if self.p2p.connections.is_live(link));
+        connected && *resource == *self.bus.changes_url()
     }
 
     fn node_of(&self, domain: String) -> Result<Place, Refusal> {

@@ -26,7 +26,9 @@ impl Voice {
 impl Core {
     /// Whether `by` may speak as `address`, and in what right.
     pub(crate) fn may_speak(&self, by: Peer, address: &Address) -> Option<Voice> {
-        if let Some(owner) = self.bus.names.owner_at_or_above(address.as_str()) {
+        if let Some(owner) = self.bus.names.owner_at_or_above(address.as_str())
+            && !self.resolver(false).will_own(by, address.as_str())
+        {
             return (owner == by && by != Peer::Core).then_some(Voice::Own);
         }
         let Peer::Link(link) = by else { return None };
@@ -36,6 +38,9 @@ impl Core {
         }
         if self.bus.names.is_reserved(address.as_str()) {
             return None;
+        }
+        if matches!(bridge.key, RouteKey::P2pHandler(_) | RouteKey::P2p(_)) {
+            return self.p2p.connections.speaks(link, address).then_some(Voice::Served);
         }
         let key = address.route_key(&self.settings.domain)?;
         let (served, foreign) = match address.class() {

@@ -6,7 +6,7 @@ use crate::bus::carrier::Carrier;
 use crate::effect::{Effect, ReplyTo};
 use crate::input::{SandboxId, Token};
 use crate::operator::OperatorCtx;
-use crate::resolve::{Resolver, explain};
+use crate::resolve::explain;
 use protocol::address::RouteKey;
 use protocol::control::{Command, Denial, Reply, StatusReply};
 use protocol::frame::{ExtTag, Frame, FrameBuilder, flags};
@@ -29,12 +29,7 @@ impl Core {
                 self.operator_sends(token, &Sending { to, kind, body, timeout_ms, wait });
             }
             Command::Resolve { address } => {
-                let resolver = Resolver {
-                    bus: &self.bus,
-                    ua: &self.ua,
-                    settings: &self.settings,
-                    steps: None,
-                };
+                let resolver = self.resolver(false);
                 let reply = explain(resolver, self.bus.now, &address);
                 self.reply(token, Reply::Resolve(Box::new(reply)), ReplyTo::Last);
             }

@@ -92,8 +92,11 @@ impl Ua {
             | RouteKey::Hyperty(_) => return None,
         };
         let p2p = self.settings.p2p.as_ref()?;
+        // A requester goes to its domain alone.
         let peers =
-            self.settings.domains.iter().filter(|(_, domain)| listens && domain.p2p.is_some());
+            self.settings.domains.iter().filter(|(name, domain)| {
+                domain.p2p.is_some() && (listens || *name == key.domain())
+            });
         Some(PeerIdentity {
             certificate_pem: p2p.certificate_pem.clone(),
             key_pem: p2p.key_pem.clone(),
@@ -143,8 +146,9 @@ impl Ua {
         out: &mut Vec<UaOut>,
     ) {
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
-        if sandbox.guests.remove(&conn).is_none() {
-            return;
+        let Some(guest) = sandbox.guests.remove(&conn) else { return };
+        if let (Some(domain), Some(key)) = (guest.domain, self.handler_key()) {
+            self.domain_left(&key, &domain, out);
         }
         if let Some(why) = refused {
             self.door.refused = self.door.refused.saturating_add(1);
@@ -177,14 +181,11 @@ impl Ua {
     pub(crate) fn peer_configuration(&self, key: &RouteKey) -> Vec<(&'static str, Value)> {
         match key {
             RouteKey::P2pHandler(_) => vec![("isHandlerStub", json!(true))],
-            RouteKey::P2p(runtime) => {
+            RouteKey::P2p(domain) => {
                 let place = self.domain_settings(key).p2p.clone().unwrap_or_default();
-                let id = runtime.rsplit('/').next().unwrap_or_default();
-                let handler = format!("{runtime}/{HANDLER}/{id}");
                 vec![
                     ("p2pRequesterStub", json!(true)),
-                    ("remoteRuntimeURL", json!(runtime)),
-                    ("p2pHandler", json!(handler)),
+                    ("remoteDomain", json!(domain)),
                     ("url", json!(format!("wss://{place}/{}", self.settings.domain))),
                 ]
             }

@@ -1,6 +1,6 @@
 //! Where a route key leads, and what a stub may speak for.
 
-use super::component::{AfterStop, State};
+use super::component::{AfterStop, Component, State};
 use super::{Refusal, Ua, UaOut};
 use crate::input::{LinkId, Time};
 use protocol::address::{Address, RouteKey};
@@ -35,6 +35,11 @@ pub(crate) struct Bridge {
     pub(crate) sandbox: Address,
 }
 
+/// Whether it is a requester without its connection: messages wait for that.
+fn is_unconnected(component: &Component) -> bool {
+    matches!(component.key, RouteKey::P2p(_)) && component.status != "live"
+}
+
 impl Ua {
     /// Where the key leads now; changes nothing.
     pub(crate) fn route(&self, now: Time, key: &RouteKey) -> StubRoute {
@@ -53,6 +58,13 @@ impl Ua {
             };
         };
         match component.state {
+            State::Active if is_unconnected(component) => {
+                if component.status == "failed" {
+                    let text = format!("the runtime of {} cannot be reached", key.domain());
+                    return StubRoute::Refused(Refusal::new(Reason::PeerDown, text).retry(1_000));
+                }
+                StubRoute::Deploying
+            }
             State::Active => match component.stub.and_then(|id| self.sandboxes.get(&id)?.link) {
                 Some(link) => StubRoute::Ready { link, url: component.url.clone() },
                 None => StubRoute::Deploying,

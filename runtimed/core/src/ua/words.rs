@@ -4,6 +4,7 @@ use super::Refusal;
 use crate::bus::own::Asking;
 use crate::effect::Effect;
 use crate::input::{CodeHandle, Digest, Exit, LinkId, SandboxId, StreamHandle};
+use crate::p2p::PeerSaid;
 use protocol::address::{Address, RouteKey};
 use protocol::ctl::{ConfinedReport, ConnectError, CtlUp};
 
@@ -53,6 +54,13 @@ pub(crate) enum UaOut {
     Live {
         /// Which route.
         key: RouteKey,
+    },
+    /// A stub says how far a connection with another runtime is.
+    Connection(PeerSaid),
+    /// Nobody of this domain who came is here any more.
+    DomainLeft {
+        /// Which.
+        domain: String,
     },
     /// Give a copy of this update to the subscribers of `resource`.
     Publish {
