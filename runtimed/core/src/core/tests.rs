@@ -14,6 +14,7 @@ mod limits;
 mod login;
 mod operators;
 mod own;
+mod p2p;
 mod registered;
 mod registration;
 mod requests;
