@@ -1,12 +1,14 @@
 //! Descriptors: what a catalogue says of a stub or a hyperty, in every published generation (CONTRACT §6).
 //!
-//! Parsed in the fetch worker's jail; what crosses to the daemon is typed and bounded, and does not
-//! hold the code.
+//! Parsed in the fetch worker's jail; what crosses to the daemon is typed and bounded, does not hold
+//! the code, and is checked again by the daemon: the worker may be in foreign hands.
 
+mod check;
 mod parse;
 #[cfg(test)]
 mod tests;
 
+pub use check::Unbounded;
 pub use parse::{DescriptorError, Encoding, Package, parse};
 
 use bincode::{Decode, Encode};

@@ -13,3 +13,4 @@ pub mod link;
 pub mod message;
 pub mod reason;
 pub mod sys;
+pub mod text;

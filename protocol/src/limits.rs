@@ -45,6 +45,16 @@ pub const CONTROL_BYTES_MAX: usize = 4 * 1_048_576;
 pub const SPAWN_BYTES_MAX: usize = 4_096;
 /// Bytes of a catalogue descriptor.
 pub const DESCRIPTOR_BYTES_MAX: usize = 256 * 1_024;
+/// Bytes of a name, a version or a constraint in a descriptor.
+pub const DESCRIPTOR_WORD_BYTES_MAX: usize = 256;
+/// Constraints of one descriptor.
+pub const CONSTRAINTS_MAX: usize = 64;
+/// Entries of a list in a descriptor that says what a hyperty offers; what is beyond is not kept.
+pub const LISTED_MAX: usize = 32;
+/// Hosts that one descriptor may ask for; what is beyond is not even listed as refused.
+pub const WANTED_HOSTS_MAX: usize = 64;
+/// Bytes of a host name.
+pub const HOST_BYTES_MAX: usize = 253;
 /// Bytes of decoded stub code.
 pub const CODE_BYTES_MAX: usize = 4 * 1_048_576;
 /// Depth of nested JSON that is accepted at an edge.

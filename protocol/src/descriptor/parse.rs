@@ -1,17 +1,13 @@
 //! JSON to descriptor.
 
+use super::check::{is_host, is_word};
 use super::{Descriptor, WantedHost};
-use crate::limits::{CONFIGURATION_BYTES_MAX, DESCRIPTOR_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::limits::{
+    CONFIGURATION_BYTES_MAX, CONSTRAINTS_MAX, DESCRIPTOR_BYTES_MAX, DESCRIPTOR_WORD_BYTES_MAX,
+    JSON_DEPTH_MAX, LISTED_MAX, WANTED_HOSTS_MAX,
+};
+use crate::text;
 use serde_json::{Map, Value};
-
-/// Bytes of a name or a version.
-const WORD_BYTES_MAX: usize = 256;
-/// Constraints of one descriptor.
-const CONSTRAINTS_MAX: usize = 64;
-/// Entries of a list that says what a hyperty offers; what is beyond is not kept.
-const LISTED_MAX: usize = 32;
-/// Hosts that one descriptor may ask for; what is beyond is not even listed as refused.
-const WANTED_MAX: usize = 64;
 
 /// Why a descriptor cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,16 +126,14 @@ fn word(object: &Map<String, Value>, names: &[&str]) -> String {
     let text = names.iter().find_map(|name| member(object, name)).map_or(String::new(), |value| {
         value.as_str().map_or_else(|| value.to_string(), str::to_owned)
     });
-    text.chars().filter(|c| !c.is_control()).take(WORD_BYTES_MAX).collect()
+    text::bounded(&text, DESCRIPTOR_WORD_BYTES_MAX)
 }
 
 /// Texts of a list, of a list as text, or one alone; what is no text is passed over.
 fn texts(value: &Value) -> Vec<String> {
     let listed = |items: &[Value]| {
         let texts = items.iter().filter_map(Value::as_str);
-        let plain = texts.filter(|text| {
-            !text.is_empty() && text.len() <= WORD_BYTES_MAX && !text.chars().any(char::is_control)
-        });
+        let plain = texts.filter(|text| !text.is_empty() && is_word(text));
         plain.take(LISTED_MAX).map(str::to_owned).collect()
     };
     match value {
@@ -174,8 +168,7 @@ fn language(object: &Map<String, Value>) -> Result<(), DescriptorError> {
             if ["", "javascript", "js", "ecmascript", "es5", "es6"].contains(&word) {
                 Ok(())
             } else {
-                let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
-                Err(DescriptorError::Language(shown))
+                Err(DescriptorError::Language(text::bounded(text, 40)))
             }
         }
         Some(_) => Err(DescriptorError::Member("language")),
@@ -219,7 +212,7 @@ fn constraints(object: &Map<String, Value>) -> Result<Vec<String>, DescriptorErr
     };
     for name in &mut names {
         *name = name.to_ascii_lowercase();
-        if name.len() > WORD_BYTES_MAX || name.chars().any(char::is_control) {
+        if !is_word(name) {
             return Err(DescriptorError::Member("constraints"));
         }
     }
@@ -301,7 +294,7 @@ fn push(wanted: &mut Vec<WantedHost>, host: WantedHost) {
     if let Some(known) = wanted.iter_mut().find(|w| w.host == host.host && w.port == host.port) {
         // Asked for both ways: the plain one must not hide the other.
         known.secure |= host.secure;
-    } else if wanted.len() < WANTED_MAX {
+    } else if wanted.len() < WANTED_HOSTS_MAX {
         wanted.push(host);
     }
 }
@@ -343,8 +336,5 @@ fn host_port(text: &str, default: u16, secure: bool) -> Option<WantedHost> {
         _ => (text, default),
     };
     let host = host.to_ascii_lowercase();
-    let proper = !host.is_empty()
-        && host.len() <= 253
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:[]".contains(&b));
-    (proper && port != 0).then_some(WantedHost { host, port, secure })
+    (is_host(&host) && port != 0).then_some(WantedHost { host, port, secure })
 }

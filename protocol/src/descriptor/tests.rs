@@ -336,6 +336,7 @@ proptest! {
                 prop_assert!(wanted.port != 0 && !wanted.host.is_empty());
                 prop_assert!(wanted.host.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase() && b > b' '));
             }
+            prop_assert_eq!(descriptor.check(), Ok(()));
             let bytes = encode::<CTL_BYTES_MAX, _>(&descriptor).unwrap();
             let back = decode_exact::<CTL_BYTES_MAX, CTL_CLAIM_BYTES_MAX, Descriptor>(&bytes);
             prop_assert_eq!(back, Ok(descriptor));

@@ -47,6 +47,14 @@ pub(crate) struct Source {
     pub(crate) settings: DomainSettings,
 }
 
+impl Source {
+    /// Addresses that its fetch worker is sent to, and that these may lead to.
+    fn places(&self) -> impl Iterator<Item = &str> {
+        let places = std::iter::once(&self.base).chain(&self.alternatives);
+        places.chain(&self.settings.sources).map(String::as_str)
+    }
+}
+
 /// A deploy or a restart under way.
 #[derive(Debug)]
 pub(crate) struct Deploy {
@@ -78,10 +86,7 @@ impl Deploy {
     /// `host:port` that the fetch worker may reach now.
     pub(crate) fn fetch_targets(&self) -> BTreeSet<String> {
         let Some(source) = &self.source else { return BTreeSet::new() };
-        let origins = std::iter::once(&source.base)
-            .chain(&source.alternatives)
-            .chain(&source.settings.sources);
-        origins.filter_map(|origin| fetching::target_of(origin)).collect()
+        source.places().filter_map(fetching::target_of).collect()
     }
 }
 

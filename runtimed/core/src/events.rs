@@ -3,6 +3,7 @@
 use crate::input::{SandboxId, Time};
 use crate::limits::EVENTS_KEPT;
 use protocol::control::EventRow;
+use protocol::text::is_hidden;
 use std::collections::VecDeque;
 
 /// Bytes of the sentence of an event.
@@ -80,13 +81,11 @@ impl<'a> Happened<'a> {
     }
 }
 
-/// Foreign text without control, bidi and other invisible characters, and at most `max` bytes.
+/// Foreign text with a mark for each hidden character, and at most `max` bytes.
 pub(crate) fn bounded(text: &str, max: usize) -> String {
     let mut out = String::new();
     for c in text.chars() {
-        let hidden = c.is_control()
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
-        let c = if hidden { '\u{FFFD}' } else { c };
+        let c = if is_hidden(c) { '\u{FFFD}' } else { c };
         if out.len().saturating_add(c.len_utf8()) > max {
             break;
         }

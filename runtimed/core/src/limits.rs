@@ -115,6 +115,9 @@ pub const SLOW_MS: u64 = 10_000;
 pub const STATUS_EVENTS_BURST: u32 = 8;
 /// Milliseconds that such an event stands for.
 pub const STATUS_EVENT_MS: u64 = 1_000;
+/// Hosts that a descriptor asks for and does not get that have an event each; one more counts the
+/// rest, and `inspect` names all.
+pub const REFUSED_HOSTS_TOLD: usize = 8;
 /// Milliseconds within which equal refusals of one link are one event.
 pub const REFUSED_EVENT_MS: u64 = 1_000;
 /// Milliseconds to which deadlines are rounded up, so that a sweep answers many.

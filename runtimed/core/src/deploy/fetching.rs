@@ -1,10 +1,10 @@
 //! The catalogue's part of a deploy: which catalogues are asked, and what they answer.
 
-use super::Source;
+use super::{Deploy, Source};
 use crate::effect::{Attach, Effect};
 use crate::grants::Grants;
 use crate::input::{CodeHandle, Digest, SandboxId, Time};
-use crate::limits::{SOURCE_MS, SPAWN_TRIES};
+use crate::limits::{REFUSED_HOSTS_TOLD, SOURCE_MS, SPAWN_TRIES};
 use crate::settings::DomainSettings;
 use crate::supervise::INCOMPATIBLE;
 use crate::ua::component::Package;
@@ -27,6 +27,33 @@ pub(super) fn target_of(url: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#']).next()?.to_ascii_lowercase();
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     Some(if has_port { authority } else { format!("{authority}:{port}") })
+}
+
+/// The origin of an address, in the one form that a fetch worker says it in.
+fn origin_of(url: &str) -> Option<String> {
+    let (scheme, _) = url.split_once("://")?;
+    if scheme == "file" {
+        return Some("file://".to_owned());
+    }
+    let target = target_of(url)?;
+    let (host, port) = target.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    Some(match (scheme, port) {
+        ("https", 443) | ("http", 80) => format!("{scheme}://{host}"),
+        _ => format!("{scheme}://{host}:{port}"),
+    })
+}
+
+impl Deploy {
+    /// Whether the descriptor, or after it the code, may be from this origin: one that the worker
+    /// was sent to, and never a plainer one than before.
+    fn may_be_from(&self, origin: &str) -> bool {
+        let Some(source) = &self.source else { return false };
+        let before = self.descriptor.as_ref().map_or(&source.base, |(_, origin)| origin);
+        let plainer = before.starts_with("https://") && !origin.starts_with("https://");
+        let sent = |url| origin_of(url).as_deref() == Some(origin);
+        !plainer && source.places().any(sent)
+    }
 }
 
 impl Ua {
@@ -162,7 +189,7 @@ impl Ua {
     pub(crate) fn fetch_lost(
         &mut self,
         now: Time,
-        key: &RouteKey,
+        (id, key): (SandboxId, &RouteKey),
         (why, text): (&str, &str),
         out: &mut Vec<UaOut>,
     ) {
@@ -175,8 +202,14 @@ impl Ua {
             return;
         }
         deploy.spawns = deploy.spawns.saturating_add(1);
-        let may_help = why != INCOMPATIBLE && deploy.spawns <= SPAWN_TRIES;
-        if may_help && deploy.descriptor.is_none() {
+        let may_help =
+            why != INCOMPATIBLE && deploy.spawns <= SPAWN_TRIES && deploy.descriptor.is_none();
+        // Another one may do better, but that one was in foreign hands is on record.
+        if why == "protocol" {
+            let (name, detail) = (key.to_string(), format!("the fetch worker: {text}"));
+            self.event(now, Happened::new("exited", &name, &detail).sandbox(id).reason(why), out);
+        }
+        if may_help {
             return self.spawn_fetch(now, key, out);
         }
         let refusal =
@@ -198,6 +231,12 @@ impl Ua {
         if deploy.is_some_and(|deploy| deploy.descriptor.is_some()) {
             return self.condemn(id, "protocol", "two descriptors", out);
         }
+        if !deploy.is_some_and(|deploy| deploy.may_be_from(origin)) {
+            return self.condemn(id, "protocol", "a descriptor from where it was not sent", out);
+        }
+        if let Err(unbounded) = descriptor.check() {
+            return self.condemn(id, "protocol", &unbounded.to_string(), out);
+        }
         self.stage(now, &key, "descriptor", origin, out);
         if let Some(name) = descriptor.first_unoffered() {
             let text = format!("the stub needs {name}, which is not offered here");
@@ -207,11 +246,7 @@ impl Ua {
         if let Some(text) = self.strays_from_pin(&key, &grants) {
             return self.fail(now, &key, Refusal::new(Reason::Policy, text).at("policy"), out);
         }
-        let name = key.to_string();
-        for refused in &grants.refused {
-            let what = Happened::new("refused", &name, refused).sandbox(id).reason("policy");
-            self.event(now, what, out);
-        }
+        self.tell_refused(now, id, &grants.refused, out);
         let list = grants.all().join(" ");
         let detail =
             if list.is_empty() { "no grants".to_owned() } else { format!("grants {list}") };
@@ -223,6 +258,18 @@ impl Ua {
             }
         }
         Self::send(id, CtlDown::FetchSource, Attach::None, out);
+    }
+
+    /// The hosts that a descriptor does not get: not so many events that the record is washed away.
+    fn tell_refused(&mut self, now: Time, id: SandboxId, hosts: &[String], out: &mut Vec<UaOut>) {
+        let name = self.key_of(id).map_or(String::new(), |key| key.to_string());
+        let more = hosts.len().saturating_sub(REFUSED_HOSTS_TOLD);
+        let rest = format!("{more} more hosts, which `runtimectl inspect {name}` lists");
+        let told = hosts.iter().take(REFUSED_HOSTS_TOLD).chain((more > 0).then_some(&rest));
+        for detail in told {
+            let what = Happened::new("refused", &name, detail).sandbox(id).reason("policy");
+            self.event(now, what, out);
+        }
     }
 
     /// Why an update waits for the operator: more rights, or whoever can make a catalogue fail
@@ -249,16 +296,20 @@ impl Ua {
         out: &mut Vec<UaOut>,
     ) {
         let known = self.deploying(id).filter(|key| {
-            self.components
-                .get(key)
-                .and_then(|c| c.deploy.as_ref())
-                .is_some_and(|d| d.descriptor.is_some() && d.code.is_none())
+            self.components.get(key).and_then(|c| c.deploy.as_ref()).is_some_and(|d| {
+                d.descriptor.is_some() && d.code.is_none() && d.may_be_from(origin)
+            })
         });
         let (Some(key), Some((code, digest))) = (known, code) else {
             if let Some((code, _)) = code {
                 out.push(UaOut::Effect(Effect::DropCode { code }));
             }
-            return self.condemn(id, "protocol", "code that nobody asked for, or none", out);
+            return self.condemn(
+                id,
+                "protocol",
+                "code that nobody asked for, or from elsewhere, or none",
+                out,
+            );
         };
         let pin = self.domain_settings(&key).pin;
         let deploy = self.components.get(&key).and_then(|c| c.deploy.as_ref());

@@ -87,7 +87,7 @@ impl Ua {
             let current =
                 self.components.get(&key).and_then(|c| c.deploy.as_ref()?.fetch) == Some(id);
             if current {
-                self.fetch_lost(now, &key, (why, &text), out);
+                self.fetch_lost(now, (id, &key), (why, &text), out);
             }
             return;
         }

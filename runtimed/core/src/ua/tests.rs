@@ -12,6 +12,7 @@ mod limits;
 mod operators;
 mod quotas;
 mod races;
+mod reports;
 mod resting;
 mod seeds;
 mod supervision;

@@ -29,6 +29,13 @@ pub(crate) struct Process {
     /// What the core calls it.
     name: String,
     pub(crate) sandbox: String,
+    /// Of the catalogue that it is sent to.
+    origin: String,
+}
+
+/// The origin of an address, as a fetch worker says it.
+fn origin(url: &str) -> String {
+    url.split('/').take(3).collect::<Vec<_>>().join("/")
 }
 
 impl Process {
@@ -130,6 +137,7 @@ impl World {
             key: None,
             name: name.to_owned(),
             sandbox: format!("{RUNTIME}/sandbox/{}", sandbox.0),
+            origin: String::new(),
         };
         assert!(self.processes.insert(sandbox, process).is_none(), "{sandbox:?} is used twice");
         let says = if self.mishap(3) { Says::SpawnFailed } else { Says::Spawned };
@@ -210,7 +218,9 @@ impl World {
             Says::Source => {
                 let code = CodeHandle(self.next_serial());
                 self.codes.insert(code);
-                let up = CtlUp::Source { origin: "http://a.example".to_owned(), size: 10 };
+                let process = self.processes.get(&sandbox);
+                let origin = process.map_or_else(String::new, |process| process.origin.clone());
+                let up = CtlUp::Source { origin, size: 10 };
                 let code = Some((code, Digest([7; 32])));
                 self.input(Input::Ctl { sandbox, up, stream: None, code });
             }
@@ -263,7 +273,10 @@ impl World {
             CtlDown::Remove { .. } => self.will_say(sandbox, Says::Ctl(CtlUp::Removed)),
             CtlDown::Fetch(job) => {
                 let bad = job.base.contains("bad.example") || self.mishap(5);
-                let origin = "http://a.example".to_owned();
+                let origin = origin(&job.base);
+                if let Some(process) = self.processes.get_mut(&sandbox) {
+                    process.origin.clone_from(&origin);
+                }
                 let up = if bad {
                     let errors = [
                         FetchError::Down,

@@ -33,6 +33,8 @@ pub(super) struct Bench {
     next: u32,
     links: BTreeMap<SandboxId, LinkId>,
     confined: BTreeSet<SandboxId>,
+    /// Of the catalogue that was asked last.
+    origin: String,
 }
 
 pub(super) fn settings() -> Settings {
@@ -83,6 +85,7 @@ impl Bench {
             next: 1,
             links: BTreeMap::new(),
             confined: BTreeSet::new(),
+            origin: String::new(),
         }
     }
 
@@ -203,11 +206,12 @@ impl Bench {
 
     fn told(&mut self, sandbox: SandboxId, down: CtlDown) {
         match down {
-            CtlDown::Fetch(_) => {
+            CtlDown::Fetch(job) => {
+                self.origin = job.base.split('/').take(3).collect::<Vec<_>>().join("/");
                 let up = match self.fetch_fails {
                     Some(error) => CtlUp::FetchFailed { error, text: "on the bench".to_owned() },
                     None => CtlUp::Fetched {
-                        origin: "https://far.example".to_owned(),
+                        origin: self.origin.clone(),
                         descriptor: Box::new(Descriptor {
                             name: "far".to_owned(),
                             version: "1".to_owned(),
@@ -224,7 +228,7 @@ impl Bench {
                 self.says(sandbox, up);
             }
             CtlDown::FetchSource => {
-                let up = CtlUp::Source { origin: "https://far.example".to_owned(), size: 1 };
+                let up = CtlUp::Source { origin: self.origin.clone(), size: 1 };
                 let code = Some((CodeHandle(u64::from(sandbox.0)), Digest([1; 32])));
                 self.feed(Input::Ctl { sandbox, up, stream: None::<StreamHandle>, code });
             }

@@ -167,7 +167,7 @@ fn inspect_shows_rights_proof_layers_and_stages() {
     assert_eq!((found.row.state.as_str(), found.row.level.as_str()), ("active", "namespaces"));
     let digest = found.row.digest.as_deref().unwrap_or_default();
     assert!(digest.starts_with("sha256:0707") && digest.len() == 7 + 64, "{digest}");
-    assert_eq!(found.row.source.as_deref(), Some("https://example.com"));
+    assert_eq!(found.row.source.as_deref(), Some("https://catalogue.example.com"));
     assert!(found.last_error.is_none());
     let number = found.row.sandbox_id.expect("a sandbox").to_string();
     assert_eq!(world.inspect(&number).row.name, "example.com", "by its sandbox, too");

@@ -354,7 +354,7 @@ impl World {
                     return Vec::new();
                 }
                 let fetched = CtlUp::Fetched {
-                    origin: job.base.clone(),
+                    origin: origin(&job.base),
                     descriptor: Box::new(self.descriptor.clone()),
                 };
                 vec![say(self.fetch_answers.pop_front().unwrap_or(fetched))]
@@ -393,13 +393,19 @@ impl World {
         let code = CodeHandle(self.next_code);
         self.next_code += 1;
         self.codes.insert(code);
+        let origin = self.jobs.last().map_or_else(String::new, |job| origin(&job.base));
         UaInput::Ctl {
             sandbox,
-            up: CtlUp::Source { origin: "https://example.com".to_owned(), size: 10 },
+            up: CtlUp::Source { origin, size: 10 },
             stream: None,
             code: Some((code, self.digest)),
         }
     }
+}
+
+/// The origin of an address, as a fetch worker says it.
+pub(crate) fn origin(url: &str) -> String {
+    url.split('/').take(3).collect::<Vec<_>>().join("/")
 }
 
 pub(crate) fn key(domain: &str) -> RouteKey {
