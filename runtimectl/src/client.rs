@@ -1,6 +1,7 @@
 //! The client end of `run/control.sock`: connect, make sure who is there, one request, its replies.
 
 use crate::output::Failure;
+use crate::shown::Shown as _;
 use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::{GenericFilePath, Stream};
 use protocol::control::{CONTROL_VERSION, Command, Denial, Reply, Request};
@@ -17,6 +18,8 @@ pub(crate) const SYSTEM_SOCKET: &str = "/run/runtimed/control.sock";
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: Stream,
+    /// Whether replies are handed on as they came.
+    exact: bool,
 }
 
 /// Where the control socket is: the flag, the root, the user's own daemon, the system's.
@@ -76,7 +79,13 @@ impl Client {
             Failure::new(exit::USAGE, format!("the request is no good: {error}"))
         })?;
         stream.write_all(&bytes).map_err(|error| unreachable_at(path, &error))?;
-        Ok(Self { stream })
+        Ok(Self { stream, exact: false })
+    }
+
+    /// Hands replies on as they came, for a format that escapes by itself.
+    pub(crate) const fn exact(mut self, exact: bool) -> Self {
+        self.exact = exact;
+        self
     }
 
     /// The next reply; `None` at the end of a stream.
@@ -100,7 +109,7 @@ impl Client {
             Failure::new(exit::FAILED, format!("the daemon speaks another version: {error}"))
                 .hint("runtimectl and runtimed must come from the same build")
         })?;
-        match reply {
+        match if self.exact { reply } else { reply.shown() } {
             Reply::Denied { denial, code, reason, stage, text } => {
                 let mut failure = Failure::new(status_of(denial), text);
                 failure.code = code;

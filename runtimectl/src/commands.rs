@@ -3,12 +3,11 @@
 use crate::cli::{Cli, Command, ConfigCommand, Format, Global, WaitFor};
 use crate::client::{Client, socket_path};
 use crate::output::{self, Failure};
-use crate::{config_default, demo, doctor, render};
+use crate::{config_default, demo, doctor, render, shown};
 use nix::sys::signal::Signal;
 use protocol::control::{self, Reply};
 use protocol::exit;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Between two looks for the socket while `status --wait` waits.
@@ -16,7 +15,7 @@ const WAIT_STEP: Duration = Duration::from_millis(20);
 
 /// Carries out the command; the exit status if it could be carried out.
 pub(crate) fn run(cli: &Cli) -> Result<u8, Failure> {
-    let ask = |command: control::Command| Client::ask(&path(&cli.global), command);
+    let ask = |command: control::Command| ask(&cli.global, command);
     let format = cli.global.output;
     match &cli.command {
         Command::Status { wait } => status(&cli.global, *wait)?,
@@ -84,8 +83,9 @@ fn show(format: Format, reply: &Reply) -> Result<(), Failure> {
     }
 }
 
-fn path(global: &Global) -> PathBuf {
-    socket_path(global.root.as_deref(), global.socket.as_deref())
+fn ask(global: &Global, command: control::Command) -> Result<Client, Failure> {
+    let path = socket_path(global.root.as_deref(), global.socket.as_deref());
+    Client::ask(&path, command).map(|client| client.exact(global.output != Format::Table))
 }
 
 fn unexpected(reply: &Reply) -> Failure {
@@ -103,7 +103,7 @@ fn done(reply: &Reply) -> Result<(), Failure> {
 fn status(global: &Global, wait: Option<Duration>) -> Result<(), Failure> {
     let until = wait.and_then(|wait| Instant::now().checked_add(wait));
     loop {
-        match Client::ask(&path(global), control::Command::Status).and_then(Client::answer) {
+        match ask(global, control::Command::Status).and_then(Client::answer) {
             Ok(Reply::Status(status)) => {
                 return output::document(global.output, &render::status_json(&status), || {
                     render::status_text(&status)
@@ -145,7 +145,7 @@ fn deploy(
         wait: wait.is_some(),
         live: wait == Some(WaitFor::Live),
     };
-    match Client::ask(&path(global), command)?.answer()? {
+    match ask(global, command)?.answer()? {
         Reply::Deployed(row) => output::document(format, &render::ps_json(&row), || {
             format!("{}  {}  {}", row.name, row.state, row.url)
         }),
@@ -179,7 +179,7 @@ fn call(format: Format, client: Client) -> Result<u8, Failure> {
         Reply::Response { code, from, body } => {
             let value = serde_json::from_str(&body).unwrap_or_else(|_e| json!(body));
             let document = json!({"code": code, "from": from, "body": value});
-            output::document(format, &document, || format!("{value:#}"))?;
+            output::document(format, &document, || shown::json(&value, true))?;
             Ok(match code {
                 408 => exit::TIMEOUT,
                 404 => exit::NOT_FOUND,
@@ -211,11 +211,11 @@ fn stream(format: Format, mut client: Client, endless: bool) -> Result<(), Failu
             // An endless array could never be closed, so that a stream that follows is one
             // object a line in both JSON forms.
             Format::Json if !endless => kept.push(value),
-            Format::Json | Format::Ndjson => output::line(&value.to_string())?,
+            Format::Json | Format::Ndjson => output::line(&shown::json(&value, false))?,
         }
     }
     if format == Format::Json && !endless {
-        output::line(&format!("{:#}", Value::Array(kept)))?;
+        output::line(&shown::json(&Value::Array(kept), true))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod output;
 mod render;
+mod shown;
 mod time;
 
 use clap::Parser as _;

@@ -1,6 +1,7 @@
 //! Printing: rows as a table, one JSON document, or one object a line; failures on stderr.
 
 use crate::cli::Format;
+use crate::shown;
 use serde_json::{Value, json};
 use std::io::{self, Write as _};
 
@@ -26,10 +27,10 @@ impl Failure {
     }
 }
 
-/// A broken pipe ends the program quietly, as with any tool in a pipe.
+/// One or more lines of this program's own. A broken pipe ends the program quietly, as with any tool in a pipe.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| {
+    writeln!(out, "{}", shown::lines(text)).and_then(|()| out.flush()).map_err(|error| {
         Failure::new(protocol::exit::FAILED, format!("cannot write to stdout: {error}"))
     })
 }
@@ -42,8 +43,8 @@ pub(crate) fn document(
 ) -> Result<(), Failure> {
     match format {
         Format::Table => line(table().trim_end()),
-        Format::Json => line(&format!("{value:#}")),
-        Format::Ndjson => line(&value.to_string()),
+        Format::Json => line(&shown::json(value, true)),
+        Format::Ndjson => line(&shown::json(value, false)),
     }
 }
 
@@ -55,8 +56,8 @@ pub(crate) fn rows(
 ) -> Result<(), Failure> {
     match format {
         Format::Table => line(table().trim_end()),
-        Format::Json => line(&format!("{:#}", Value::Array(values))),
-        Format::Ndjson => values.iter().try_for_each(|value| line(&value.to_string())),
+        Format::Json => line(&shown::json(&Value::Array(values), true)),
+        Format::Ndjson => values.iter().try_for_each(|value| line(&shown::json(value, false))),
     }
 }
 
@@ -69,16 +70,16 @@ pub(crate) fn failure(format: Format, failure: &Failure) {
                 failure.stage.as_ref().map_or(String::new(), |stage| format!(" (stage {stage})"));
             let hint =
                 failure.hint.as_ref().map_or(String::new(), |hint| format!("hint: {hint}\n"));
-            write!(err, "error: {}{stage}\n{hint}", failure.text)
+            let said = format!("error: {}{stage}\n{hint}", failure.text);
+            err.write_all(shown::lines(&said).as_bytes())
         }
-        Format::Json | Format::Ndjson => writeln!(
-            err,
-            "{}",
-            json!({"error": {
+        Format::Json | Format::Ndjson => {
+            let said = json!({"error": {
                 "status": failure.status, "code": failure.code, "reason": failure.reason,
                 "stage": failure.stage, "message": failure.text, "hint": failure.hint,
-            }})
-        ),
+            }});
+            writeln!(err, "{}", shown::json(&said, false))
+        }
     };
     // Nothing is left to tell it to if stderr is closed.
     drop(written);
