@@ -15,7 +15,7 @@ use clap::Parser;
 use config::Config;
 use identity::Identity;
 use log::Log;
-use paths::Paths;
+use paths::{PathError, Paths};
 use shell::{Passed, Source, Start};
 use std::fmt::Display;
 use std::io::Write as _;
@@ -104,10 +104,13 @@ fn run(args: Args) -> Result<(), Failure> {
         tracing::warn!(key, "this key has no effect in this version");
     }
     let passed = Passed::take().map_err(Failure::config)?;
-    paths.prepare().map_err(|error| Failure::new(error.exit(), error))?;
-    let lock = paths.lock().map_err(|error| Failure::new(error.exit(), error))?;
+    let placed = |error: PathError| Failure::new(error.exit(), error);
+    let folders = paths.prepare().map_err(placed)?;
+    let lock = folders.lock().map_err(placed)?;
     let mut kept = Kept::open(&paths.state);
     let identity = Identity::load_or_create(&paths.state, kept.guid()).map_err(Failure::config)?;
+    // Whoever put something else in their place had it read: better no runtime than that one.
+    folders.check().map_err(placed)?;
     kept.begin(&identity.guid);
     shell::confine_self();
     let start = Start { config, source: Source { file, must_exist, log }, passed, kept };

@@ -2,14 +2,16 @@
 //! at the system's places for root, at the user's (XDG) otherwise; and the checks that nobody else
 //! can put something there.
 
+mod folders;
+
+pub(crate) use folders::Folders;
+
 use crate::limits::SOCKET_PATH_BYTES_MAX;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// The system's configuration.
@@ -54,6 +56,9 @@ pub(crate) enum PathError {
         /// Its mode.
         mode: u32,
     },
+    /// It was there, and then something else.
+    #[error("{} was put aside while runtimed started; keep others from writing above it", .0.display())]
+    Swapped(PathBuf),
     /// Too long for a socket.
     #[error(
         "the socket path {} has {len} bytes, the system takes at most {SOCKET_PATH_BYTES_MAX}; choose a shorter --root",
@@ -201,54 +206,8 @@ impl Paths {
     ///
     /// # Errors
     /// One cannot be made, or is not ours alone.
-    pub(crate) fn prepare(&self) -> Result<(), PathError> {
-        if let Some(root) = &self.root {
-            make_folder(root, 0o700)?;
-        }
-        make_folder(&self.run, 0o750)?;
-        make_folder(&self.state, 0o700)?;
-        make_folder(&self.cache, 0o700)?;
-        // An older daemon or a package may have left other modes.
-        fs::set_permissions(&self.run, Permissions::from_mode(0o750)).map_err(io_at(&self.run))
-    }
-
-    /// Takes the lock that only one daemon can hold. It is released when the file is dropped, and
-    /// no child inherits it.
-    ///
-    /// # Errors
-    /// Somebody holds it, or it cannot be made.
-    pub(crate) fn lock(&self) -> Result<File, PathError> {
-        let path = self.run.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
-            .open(&path)
-            .map_err(io_at(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(PathError::Locked(path)),
-            Err(TryLockError::Error(source)) => return Err(PathError::Io { path, source }),
-        }
-        file.set_len(0).map_err(io_at(&path))?;
-        file.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(io_at(&path))?;
-        Ok(file)
-    }
-}
-
-fn make_folder(path: &Path, mode: u32) -> Result<(), PathError> {
-    match DirBuilder::new().mode(mode).create(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_folder(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or(path);
-            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(io_at(parent))?;
-            DirBuilder::new().mode(mode).create(path).map_err(io_at(path))
-        }
-        Err(source) => Err(PathError::Io { path: path.to_owned(), source }),
+    pub(crate) fn prepare(&self) -> Result<Folders, PathError> {
+        Folders::open(self)
     }
 }
 
@@ -257,11 +216,15 @@ fn check_folder(path: &Path) -> Result<(), PathError> {
     if !meta.is_dir() {
         return Err(PathError::NotAFolder(path.to_owned()));
     }
+    check_owner(path, meta.uid(), meta.mode())
+}
+
+fn check_owner(path: &Path, owner: u32, mode: u32) -> Result<(), PathError> {
     let own = nix::unistd::geteuid().as_raw();
-    if meta.uid() != own {
-        return Err(PathError::Owner { path: path.to_owned(), owner: meta.uid(), own });
+    if owner != own {
+        return Err(PathError::Owner { path: path.to_owned(), owner, own });
     }
-    let mode = meta.mode() & 0o7777;
+    let mode = mode & 0o7777;
     if mode & 0o022 != 0 {
         return Err(PathError::Writable { path: path.to_owned(), mode });
     }
@@ -363,10 +326,10 @@ mod tests {
     fn one_daemon_holds_the_lock_until_it_lets_go() {
         let temp = tempfile::tempdir().unwrap();
         let paths = under(&temp.path().join("r"));
-        paths.prepare().unwrap();
-        let lock = paths.lock().unwrap();
-        assert_eq!(paths.lock().unwrap_err().exit(), 73);
+        let folders = paths.prepare().unwrap();
+        let lock = folders.lock().unwrap();
+        assert_eq!(paths.prepare().unwrap().lock().unwrap_err().exit(), 73);
         drop(lock);
-        paths.lock().unwrap();
+        folders.lock().unwrap();
     }
 }
