@@ -108,6 +108,13 @@ pub const LOG_LINES_BURST: u32 = 400;
 pub const CONNECTS_PER_SECOND: u32 = 32;
 /// The burst of the same.
 pub const CONNECTS_BURST: u32 = 64;
+/// Connections a second that all stubs together make to one `host:port`: when a node that five
+/// hundred of them lost comes back, it must not fall over again.
+pub const PLACE_CONNECTS_PER_SECOND: u32 = 40;
+/// The burst of the same. In no second are there more than both together, 50.
+pub const PLACE_CONNECTS_BURST: u32 = 10;
+/// Connections to one `host:port` that wait for their turn: it comes within [`CONNECT_MS`].
+pub const CONNECTIONS_PACED: usize = 160;
 /// Milliseconds for which a worker that has no room may take nothing; then it is ended.
 pub const SLOW_MS: u64 = 10_000;
 /// Changes of its own status that one stub may have at once as events of their own; past them one a

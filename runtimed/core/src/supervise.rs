@@ -120,7 +120,7 @@ impl Ua {
             self.component_tick(now, &key, out);
         }
         self.keep_handler(now, out);
-        self.start_net(now, out);
+        self.net_tick(now, out);
     }
 
     fn sandbox_tick(&mut self, now: Time, id: SandboxId, out: &mut Vec<UaOut>) {

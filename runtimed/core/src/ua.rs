@@ -8,6 +8,7 @@ mod connect;
 pub(crate) mod guests;
 pub(crate) mod hyperty;
 pub(crate) mod kept;
+mod pace;
 mod peers;
 pub(crate) mod rates;
 mod refusal;

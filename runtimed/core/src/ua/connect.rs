@@ -1,5 +1,6 @@
 //! Connections for sandboxes: the grant is checked here, made by the net role, handed through.
 
+use super::pace::{Paces, Turn};
 use super::sandbox::{Owner, Stream};
 use super::{Happened, Ua, UaOut};
 use crate::effect::{Attach, Effect};
@@ -25,6 +26,8 @@ pub(crate) struct Net {
     exits: VecDeque<Time>,
     /// It ended too often to be started before.
     retry_at: Option<Time>,
+    /// Who waits because too many want to go to the same place.
+    paces: Paces,
 }
 
 impl Net {
@@ -33,10 +36,12 @@ impl Net {
         self.retry_at.map_or(0, |at| at.0.saturating_sub(now.0))
     }
 
-    /// When it is started again, if anybody waits for that, or has to come in.
+    /// When it is started again, if anybody waits for that, or has to come in; or has something to
+    /// connect.
     pub(super) fn due(&self, door: bool) -> Option<Time> {
         let wanted = door || !self.waiting.is_empty();
-        self.retry_at.filter(|_| self.sandbox.is_none() && wanted)
+        let again = self.retry_at.filter(|_| self.sandbox.is_none() && wanted);
+        again.into_iter().chain(self.paces.due()).min()
     }
 }
 
@@ -88,6 +93,8 @@ impl Ua {
                 }
             }
             Target::Tcp { host, port } => match self.way_for(id, &host, port) {
+                // A fetch worker asks a few times in its life, and deploys are counted.
+                Some(way) if role == Role::Stub => self.ask_in_turn(now, (id, req), way, out),
                 Some(way) => self.ask_net(now, (id, req), way, out),
                 None => {
                     let detail = format!("no grant for {}:{port}", super::bounded(&host, 255));
@@ -135,8 +142,12 @@ impl Ua {
     /// The worker has no use for the stream any more. One that is still being made counts on, or
     /// the net role could be made to work without a bound.
     pub(super) fn closed(&mut self, id: SandboxId, req: u32) {
+        let waits = self.net.paces.withdraw((id, req));
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
         match sandbox.streams.get_mut(&req) {
+            Some(Stream::Asked) if waits => {
+                sandbox.streams.remove(&req);
+            }
             Some(Stream::Open) => {
                 sandbox.streams.remove(&req);
             }
@@ -167,6 +178,36 @@ impl Ua {
             }
             Role::Net | Role::Spawner => None,
         }
+    }
+
+    /// Asks at once, or when it is its turn.
+    fn ask_in_turn(
+        &mut self,
+        now: Time,
+        (id, req): (SandboxId, u32),
+        way: Way,
+        out: &mut Vec<UaOut>,
+    ) {
+        let turn = self.net.paces.ask(now, (id, req), way);
+        if let Turn::Now(way) = turn {
+            return self.ask_net(now, (id, req), way, out);
+        }
+        self.count_stream(id, req);
+        if let Turn::Full((id, req)) = turn {
+            let text = "too many want to connect there at once".to_owned();
+            self.give_stream(id, req, Err((ConnectError::Exhausted, text)), out);
+        }
+    }
+
+    /// Whose turn it is is asked for, and what it needs is started.
+    pub(crate) fn net_tick(&mut self, now: Time, out: &mut Vec<UaOut>) {
+        while let Some(((id, req), way)) = self.net.paces.next(now) {
+            if let Some(sandbox) = self.sandboxes.get_mut(&id) {
+                sandbox.streams.remove(&req);
+                self.ask_net(now, (id, req), way, out);
+            }
+        }
+        self.start_net(now, out);
     }
 
     fn ask_net(&mut self, now: Time, (id, req): (SandboxId, u32), way: Way, out: &mut Vec<UaOut>) {
@@ -260,6 +301,7 @@ impl Ua {
 
     /// A sandbox is gone: its connections are nobody's.
     pub(crate) fn forget_connections(&mut self, id: SandboxId, out: &mut Vec<UaOut>) {
+        self.net.paces.forget(id);
         self.net.asked.retain(|_, (owner, _)| *owner != id);
         let asked = &self.net.asked;
         self.net.waiting.retain(|(number, _)| asked.contains_key(number));

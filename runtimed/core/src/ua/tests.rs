@@ -10,6 +10,7 @@ mod guests;
 mod hostile;
 mod limits;
 mod operators;
+mod pace;
 mod quotas;
 mod races;
 mod reports;

@@ -284,6 +284,8 @@ fn connections_are_bounded_and_counted_down_when_they_fail_or_close() {
     }
     world.connect(id, 999, "node.example.com", 443);
     assert_eq!(answer(&world, id, 999), Some(Err(ConnectError::Exhausted)));
+    // So many to one place wait for each other.
+    world.pass(1_000);
     let net = world.of(Role::Net)[0];
     let error = Some((ConnectError::Unreachable, "refused".to_owned()));
     world.up(net, CtlUp::NetResult { req: 1, error });
