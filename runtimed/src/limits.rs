@@ -93,6 +93,8 @@ pub(crate) const CGROUP_REMOVALS_MAX: u32 = 7;
 pub(crate) const NET_MEMORY_BYTES: u64 = 256 * 1_048_576;
 /// Time in which a worker that could not be looked at turns out to be dying; then it is refused.
 pub(crate) const DYING_WITHIN: Duration = Duration::from_millis(100);
+/// Time after which the daemon looks again whether memory is short.
+pub(crate) const PRESSURE_EVERY: Duration = Duration::from_secs(1);
 /// Rows that wait for the store while its disk is full; more than all tables of the core hold.
 pub(crate) const BACKLOG_ROWS_MAX: usize = 262_144;
 /// Bytes of the store's log above which it is moved into the file; a commit takes about a tenth

@@ -11,6 +11,7 @@ mod files;
 mod hub;
 mod notify;
 mod peer;
+mod pressure;
 mod ready;
 mod reload;
 mod signals;
@@ -36,6 +37,7 @@ use hub::{Hub, Parts, Shared};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use peer::Gate;
+use pressure::Gauges;
 use protocol::sys::{adopt, set_cloexec};
 use reload::{Fixed, reload};
 use runtime_core::{Input, Settings};
@@ -142,7 +144,9 @@ async fn serve(
     let sockets = Sockets::open(passed, paths)?;
     let (control, bus) = (Rc::new(sockets.control), Rc::new(sockets.bus));
     let weak = Rc::downgrade(&hub);
+    let gauges = Gauges::open(hub.borrow().spawner.cgroups.pressure());
     let tasks = [
+        tokio::task::spawn_local(pressure::watch(weak.clone(), gauges)),
         tokio::task::spawn_local(spawn::listen(weak.clone())),
         tokio::task::spawn_local(workers::acknowledge_in_time(weak.clone())),
         tokio::task::spawn_local(hub::keep_time(weak.clone())),

@@ -47,7 +47,7 @@ fn the_probe_prints_one_array_and_what_it_tried_is_gone() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     let checks: Vec<_> = rows.iter().map(|row| row["check"].as_str().unwrap()).collect();
-    let all = "worker kernel namespaces landlock seccomp cgroup limits clock sandbox";
+    let all = "worker kernel namespaces landlock seccomp cgroup limits memory clock sandbox";
     assert_eq!(checks.join(" "), all);
     let sandbox = rows.last().unwrap();
     assert_eq!(sandbox["state"], "ok", "{sandbox}");

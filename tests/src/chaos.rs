@@ -6,5 +6,6 @@ pub mod freezer;
 pub mod ledger;
 pub mod limits;
 pub mod network;
+pub mod pressure;
 pub mod process;
 pub mod worker;

@@ -51,7 +51,7 @@ fn without_a_daemon_it_looks_at_everything_and_makes_nothing() {
     let root = root();
     let rows = rows(root.path());
     let checks: Vec<_> = rows.iter().map(|row| row["check"].as_str().unwrap()).collect();
-    let all = "worker kernel namespaces landlock seccomp cgroup limits clock sandbox disk \
+    let all = "worker kernel namespaces landlock seccomp cgroup limits memory clock sandbox disk \
                configuration daemon";
     assert_eq!(checks.join(" "), all);
     for check in ["kernel", "namespaces", "seccomp", "sandbox", "disk", "configuration"] {
@@ -165,5 +165,5 @@ fn for_people_it_is_one_line_each_and_for_programs_one_object_a_line() {
     assert!(table.lines().any(|line| line.starts_with("ok    kernel         Linux ")), "{table}");
     let lines = String::from_utf8(doctor(root.path(), "ndjson").stdout).unwrap();
     let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(rows.len(), 12);
+    assert_eq!(rows.len(), 13);
 }

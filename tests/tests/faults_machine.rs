@@ -11,11 +11,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder};
+use system_tests::chaos::disk::where_one_may_mount;
 use system_tests::chaos::ledger::Ledger;
 use system_tests::chaos::limits::Lowered;
+use system_tests::chaos::pressure::Pressure;
 use system_tests::chaos::process::Victim;
 use system_tests::facts::{events, settled, wait_events};
-use system_tests::{Daemon, program, wait_for};
+use system_tests::{Daemon, command, program, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
 const REMOTE: &str = "hyperty://example.com/bob";
@@ -138,7 +140,7 @@ fn fault_048_without_descriptors_what_lives_goes_on_operators_are_heard_and_noth
 fn of_an_ordinary_user(config: &str) -> Daemon {
     Daemon::start_by(config, |root| {
         if !nix::unistd::geteuid().is_root() {
-            return system_tests::command(&program("runtimed"), root);
+            return command(&program("runtimed"), root);
         }
         for path in [root.to_owned(), root.join("runtimed.toml")] {
             std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
@@ -308,4 +310,28 @@ fn fault_059_a_log_that_nobody_reads_costs_lines_and_not_the_daemon() {
     let count: u64 = lost.split(' ').next().unwrap().parse().unwrap();
     assert!(count > 1_000, "{lost}");
     settled(&daemon);
+}
+
+#[test]
+fn fault_050_while_the_kernel_says_that_memory_is_short_no_stub_is_deployed() {
+    where_one_may_mount(|| {
+        let (folder, config) = world("");
+        let Some(pressure) = Pressure::mount(folder.path()) else { return };
+        let daemon = Daemon::start_by(&config, |root| command(&program("runtimed"), root));
+        let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+        answers(&mut alice, REMOTE);
+        pressure.set(60);
+        let begins = wait_events(&daemon, "refused", "memory", 1);
+        assert_eq!(begins[0]["reason"], "overloaded", "{begins:?}");
+        let refused = alice.refused("read", OTHER, 503, "overloaded");
+        assert!(refused["body"]["retryAfter"].as_u64() > Some(0), "{refused}");
+        answers(&mut alice, REMOTE);
+        let denied = daemon.ctl(&["deploy", OTHER_NAME]);
+        let said = String::from_utf8_lossy(&denied.stderr).into_owned();
+        assert!(denied.status.code() == Some(1) && said.contains("memory is short"), "{said}");
+        pressure.set(0);
+        wait_events(&daemon, "refused", "memory", 2);
+        answers(&mut alice, OTHER);
+        settled(&daemon);
+    });
 }

@@ -168,6 +168,8 @@ impl Core {
             Input::Configured { settings } => self.configured(*settings),
             Input::Restored(rows) => self.restore(rows),
             Input::StoreState { trouble } => self.store_trouble = trouble,
+            // No route changes with it.
+            Input::Stalled(us) => self.ua.stalled(self.bus.now, us, &mut self.ua_out),
             Input::Tick => {
                 self.sweep();
                 self.cut_slow();

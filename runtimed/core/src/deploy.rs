@@ -117,6 +117,9 @@ impl Ua {
             }
             return Ok(());
         }
+        if let Some(refusal) = self.pressure.refusal() {
+            return Err(refusal);
+        }
         // Who waits for a login waits for another deploy.
         let busy = |c: &&Component| c.deploy.as_ref().is_some_and(|deploy| !deploy.asks_login);
         let deploying = self.components.values().filter(busy).count();

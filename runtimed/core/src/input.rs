@@ -217,6 +217,9 @@ pub enum Input<'a> {
         /// `None`: it works.
         trouble: Option<String>,
     },
+    /// Somebody waited for memory: microseconds since the machine started, of the whole machine and
+    /// of our own cgroup, as far as they can be seen. Said about once a second.
+    Stalled([Option<u64>; 2]),
     /// The time that [`crate::Core::next_deadline`] asked for has come.
     Tick,
     /// SIGTERM: refuse deploys, answer what is parked and pending, remove the components.

@@ -131,6 +131,16 @@ pub const REFUSED_EVENT_MS: u64 = 1_000;
 pub const DEADLINE_GRAIN_MS: u64 = 10;
 /// Milliseconds for one whole deploy, less than a requester waits.
 pub const DEPLOY_MS: u64 = 12_000;
+/// Milliseconds of which a share passed with somebody waiting for memory.
+pub const PRESSURE_WINDOW_MS: u64 = 2_000;
+/// Percent of them above which memory is short, and nothing new is started.
+pub const PRESSURE_BEGINS_PERCENT: u64 = 15;
+/// Percent down to which it stays so: or each second could be another word.
+pub const PRESSURE_ENDS_PERCENT: u64 = 5;
+/// Milliseconds after which who was refused for it may ask again.
+pub const PRESSURE_RETRY_MS: u64 = 2_000;
+/// Samples of it kept; the shell takes one a second.
+pub const PRESSURE_SAMPLES: usize = 16;
 /// Milliseconds for one source of a catalogue entry.
 pub const SOURCE_MS: u64 = 4_000;
 /// Milliseconds for code to load and to activate, each.

@@ -10,6 +10,7 @@ pub(crate) mod hyperty;
 pub(crate) mod kept;
 mod pace;
 mod peers;
+mod pressure;
 pub(crate) mod rates;
 mod refusal;
 mod route;
@@ -46,6 +47,7 @@ pub(crate) struct Ua {
     pub(crate) events: Events,
     pub(crate) net: connect::Net,
     pub(crate) door: guests::Door,
+    pub(crate) pressure: pressure::Pressure,
     /// Stubs through which somebody is subscribed: they are not idle.
     held: BTreeSet<RouteKey>,
     pub(crate) stopping: bool,
@@ -78,6 +80,7 @@ impl Ua {
             events: Events::new(settings.epoch_ms),
             net: connect::Net::default(),
             door: guests::Door::default(),
+            pressure: pressure::Pressure::default(),
             held: BTreeSet::new(),
             stopping: false,
             stopped: false,

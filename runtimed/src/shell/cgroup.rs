@@ -90,6 +90,8 @@ pub(super) struct Cgroups {
     /// Where left-overs may be.
     places: Vec<Place>,
     why_none: String,
+    /// Where the kernel says how long somebody in our cgroup of version 2 waited for memory.
+    pressure: Option<PathBuf>,
 }
 
 impl Cgroups {
@@ -98,12 +100,14 @@ impl Cgroups {
     pub(super) fn find() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let places = places(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        Self::among(places)
+        let pressure = places.iter().find(|place| place.version == Version::V2);
+        let pressure = pressure.map(|place| own(place).join("memory.pressure"));
+        Self { pressure, ..Self::among(places) }
     }
 
     /// None at all, and why.
     pub(super) fn none(why: &str) -> Self {
-        Self { rooms: Vec::new(), places: Vec::new(), why_none: why.to_owned() }
+        Self { rooms: Vec::new(), places: Vec::new(), why_none: why.to_owned(), pressure: None }
     }
 
     fn among(places: Vec<Place>) -> Self {
@@ -147,6 +151,11 @@ impl Cgroups {
         }
     }
 
+    /// The file that says how long somebody of ours waited for memory, if the kernel makes one.
+    pub(super) fn pressure(&self) -> Option<&Path> {
+        self.pressure.as_deref()
+    }
+
     /// Why sandboxes have none, if so.
     pub(super) fn why_none(&self) -> Option<&str> {
         self.rooms.is_empty().then_some(self.why_none.as_str())
@@ -180,12 +189,19 @@ impl Cgroups {
     }
 }
 
+/// The part of a divided cgroup that the daemon itself is in.
+const ASIDE: &str = "supervisor";
+
+/// The whole cgroup, if this process is in a part of it already.
+fn own(place: &Place) -> &Path {
+    let whole = place.dir.ends_with(ASIDE).then(|| place.dir.parent());
+    whole.flatten().unwrap_or(&place.dir)
+}
+
 /// A cgroup of version 2 that is divided: this process moves into a part of its own.
 fn divide(place: &Place) -> io::Result<(Room, Place)> {
-    const ASIDE: &str = "supervisor";
     let aside_already = place.dir.ends_with(ASIDE);
-    let own = if aside_already { place.dir.parent().unwrap_or(&place.dir) } else { &place.dir };
-    let own = own.to_owned();
+    let own = own(place).to_owned();
     let offered = fs::read_to_string(own.join("cgroup.controllers"))?;
     let controllers: Vec<_> =
         offered.split_ascii_whitespace().filter_map(Controller::from_name).collect();

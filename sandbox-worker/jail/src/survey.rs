@@ -6,6 +6,7 @@ mod bounds;
 mod cgroup;
 mod clock;
 mod kernel;
+mod memory;
 mod namespaces;
 
 use std::fs;
@@ -97,6 +98,7 @@ pub fn survey(whom: &Whom) -> Survey {
         kernel::seccomp(),
         cgroup,
         bounds::look(&process, whom.uid, &read),
+        memory::look(&read),
         clock::look(&read),
     ];
     Survey { findings, cgroups }

@@ -56,8 +56,13 @@ pub fn where_one_may_mount(test: impl FnOnce()) {
 
 /// Has the shell do this in the folder `state` of a root, and waits until it is done.
 fn order(root: &Path, text: &str) {
-    let done = root.join("done");
-    let line = format!("cd '{0}/state'; {text}; cd /; touch '{0}/done'\n", root.display());
+    have(root, &format!("cd '{}/state'; {text}; cd /", root.display()));
+}
+
+/// Has the shell do this, and waits until it is done and says so in this folder.
+pub(super) fn have(folder: &Path, text: &str) {
+    let done = folder.join("done");
+    let line = format!("{text}; touch '{}'\n", done.display());
     let mut orders = OpenOptions::new().write(true).open(ORDERS).expect("the shell of the test");
     orders.write_all(line.as_bytes()).expect("the shell reads");
     wait_for(text, || done.exists().then_some(()));

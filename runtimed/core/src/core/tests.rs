@@ -15,6 +15,7 @@ mod login;
 mod operators;
 mod own;
 mod p2p;
+mod pressure;
 mod registered;
 mod registration;
 mod requests;
