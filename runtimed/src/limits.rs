@@ -93,6 +93,10 @@ pub(crate) const CGROUP_REMOVALS_MAX: u32 = 7;
 pub(crate) const NET_MEMORY_BYTES: u64 = 256 * 1_048_576;
 /// Time in which a worker that could not be looked at turns out to be dying; then it is refused.
 pub(crate) const DYING_WITHIN: Duration = Duration::from_millis(100);
+/// Time after which the daemon looks again whether somebody set the wall clock.
+pub(crate) const CLOCK_EVERY: Duration = Duration::from_secs(2);
+/// Milliseconds by which it is off then; less is the drift between the clocks.
+pub(crate) const CLOCK_STEP_MS: u64 = 1_000;
 /// Time after which the daemon looks again whether memory is short.
 pub(crate) const PRESSURE_EVERY: Duration = Duration::from_secs(1);
 /// Rows that wait for the store while its disk is full; more than all tables of the core hold.

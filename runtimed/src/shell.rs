@@ -147,6 +147,7 @@ async fn serve(
     let gauges = Gauges::open(hub.borrow().spawner.cgroups.pressure());
     let tasks = [
         tokio::task::spawn_local(pressure::watch(weak.clone(), gauges)),
+        tokio::task::spawn_local(clock::watch(weak.clone())),
         tokio::task::spawn_local(spawn::listen(weak.clone())),
         tokio::task::spawn_local(workers::acknowledge_in_time(weak.clone())),
         tokio::task::spawn_local(hub::keep_time(weak.clone())),

@@ -1,6 +1,7 @@
 //! Injectors of faults. Each breaks one thing of a running daemon from outside, and nothing that
 //! does not belong to it: tests drive them now, a command can later.
 
+pub mod clock;
 pub mod disk;
 pub mod freezer;
 pub mod ledger;

@@ -2,11 +2,14 @@
 //! only do it in one that `systemd/gate` made for them and will throw away; elsewhere they do
 //! nothing. One after the other, each begins with nothing running.
 
+#[path = "service/clock.rs"]
+mod clock;
 #[path = "service/machine.rs"]
 mod machine;
 #[path = "service/memory.rs"]
 mod memory;
 
+use clock::fault_051_a_wall_clock_that_jumps_a_day_changes_stamps_and_nothing_else;
 use machine::{
     BUS, GATE, another_daemon, ask_bob, configure, ctl, drop_in, fresh, has_cgroup_v2, listen,
     main_pid, output, pid_of, processes_of_the_unit, property, run, signal, stop, stub,
@@ -50,13 +53,17 @@ const CHECKS: &[Check] = checks![
 /// Those of cgroups of version 2, which a container does not have if its host has the first.
 const CGROUP_CHECKS: &[Check] = checks![fault_010_a_stub_out_of_memory_dies_alone];
 
+/// Those of a machine whose clock is its own.
+const CLOCK_CHECKS: &[Check] =
+    checks![fault_051_a_wall_clock_that_jumps_a_day_changes_stamps_and_nothing_else];
+
 /// In a container with cgroups of the first version, the service manager is not told that what a
 /// killed daemon left has ended, and waits this long before it starts the next one.
 const SHORT_END: &str = "TimeoutStopSec=1\n";
 
 fn main() -> ExitCode {
     let Ok(gate) = std::env::var(GATE) else {
-        let all = CHECKS.len() + CGROUP_CHECKS.len();
+        let all = CHECKS.len() + CGROUP_CHECKS.len() + CLOCK_CHECKS.len();
         println!("{all} checks run in a machine made by systemd/gate, not here");
         return ExitCode::SUCCESS;
     };
@@ -66,12 +73,18 @@ fn main() -> ExitCode {
     for check in CHECKS {
         count(holds(check));
     }
-    for check in CGROUP_CHECKS {
-        if has_cgroup_v2() {
-            count(holds(check));
-        } else {
-            println!("check {} ... skipped: no cgroup version 2 here", check.0);
-            skipped += 1;
+    let more = [
+        (CGROUP_CHECKS, has_cgroup_v2(), "no cgroup version 2 here"),
+        (CLOCK_CHECKS, gate == "vm", "the clock is that of the host"),
+    ];
+    for (checks, can, why_not) in more {
+        for check in checks {
+            if can {
+                count(holds(check));
+            } else {
+                println!("skipped {}: {why_not}", check.0);
+                skipped += 1;
+            }
         }
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");

@@ -168,7 +168,8 @@ impl Core {
             Input::Configured { settings } => self.configured(*settings),
             Input::Restored(rows) => self.restore(rows),
             Input::StoreState { trouble } => self.store_trouble = trouble,
-            // No route changes with it.
+            // No route changes with these.
+            Input::Clock { epoch_ms } => self.clock_is_set(epoch_ms),
             Input::Stalled(us) => self.ua.stalled(self.bus.now, us, &mut self.ua_out),
             Input::Tick => {
                 self.sweep();
@@ -207,6 +208,12 @@ impl Core {
             self.connected(&address, has_home_stub);
         }
         self.load_configured();
+    }
+
+    /// What is stamped or kept from now on is so by the new time.
+    fn clock_is_set(&mut self, epoch_ms: u64) {
+        self.settings.epoch_ms = epoch_ms;
+        self.ua.clock_is_set(epoch_ms);
     }
 
     /// Something about a sandbox: routes may change, so that remembered ones are void.

@@ -22,6 +22,11 @@ impl Events {
         Self { epoch_ms, last: 0, kept: VecDeque::new() }
     }
 
+    /// The wall clock was set: what is recorded already keeps its stamps.
+    pub(crate) const fn clock_is_set(&mut self, epoch_ms: u64) {
+        self.epoch_ms = epoch_ms;
+    }
+
     /// Milliseconds since the epoch.
     pub(crate) const fn wall(&self, now: Time) -> u64 {
         self.epoch_ms.saturating_add(now.0)

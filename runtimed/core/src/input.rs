@@ -217,6 +217,11 @@ pub enum Input<'a> {
         /// `None`: it works.
         trouble: Option<String>,
     },
+    /// Somebody set the wall clock: what is stamped from now on shows it, and nothing else changes.
+    Clock {
+        /// Milliseconds since the epoch at `Time(0)`, by the clock as it is now.
+        epoch_ms: u64,
+    },
     /// Somebody waited for memory: microseconds since the machine started, of the whole machine and
     /// of our own cgroup, as far as they can be seen. Said about once a second.
     Stalled([Option<u64>; 2]),

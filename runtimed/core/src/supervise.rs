@@ -11,6 +11,8 @@
 mod exits;
 mod shed;
 
+pub(crate) use exits::quarantine_ms;
+
 use crate::effect::{Attach, Effect, ReplyTo};
 use crate::input::{LinkId, SandboxId, Time};
 use crate::limits::{HEARTBEATS_MISSED_MAX, REMOVE_GRACE_MS};

@@ -174,7 +174,7 @@ impl Hub {
     /// Accepts the worker once it said hello and the core wants it.
     pub(super) fn welcome_worker(&mut self, sandbox: SandboxId) {
         let (ping_ms, wall_ms) = (self.heartbeat_ms, self.clock.wall_ms());
-        let epoch = self.clock.epoch_ms();
+        let epoch = self.clock.started_ms();
         let Some((link, worker)) = self.worker_of(sandbox) else { return };
         if worker.link.state() == State::Hello && worker.accepted {
             let welcome = Welcome { sandbox: sandbox.0, incarnation: 1, ping_ms, wall_ms, epoch };

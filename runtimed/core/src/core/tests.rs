@@ -5,6 +5,7 @@ mod addresses;
 mod allocation;
 mod bench;
 mod bridges;
+mod clock;
 mod faults;
 mod home;
 mod hyperties;

@@ -28,6 +28,11 @@ const fn signal_name(signal: i32) -> &'static str {
     }
 }
 
+/// How long the next quarantine lasts, after so many.
+pub(crate) fn quarantine_ms(before: usize) -> u64 {
+    QUARANTINE_MS.get(before).or(QUARANTINE_MS.last()).copied().unwrap_or(30_000)
+}
+
 /// One word and one sentence.
 fn cause(sandbox: &Sandbox, exit: Exit) -> (&'static str, String) {
     let how = match exit {
@@ -161,11 +166,7 @@ impl Ua {
         }
         let unasked = u32::try_from(component.exits.len()).unwrap_or(u32::MAX);
         let (refusal, again, event, detail) = if unasked > settings.max_restarts {
-            let ms = QUARANTINE_MS
-                .get(component.quarantines)
-                .or(QUARANTINE_MS.last())
-                .copied()
-                .unwrap_or(30_000);
+            let ms = quarantine_ms(component.quarantines);
             component.quarantines = component.quarantines.saturating_add(1);
             component.state = State::Quarantined;
             component.retry_at = Some(Time(now.0.saturating_add(ms)));

@@ -8,9 +8,10 @@ use super::component::{Component, Package, State};
 use super::{Happened, Ua, UaOut};
 use crate::effect::Effect;
 use crate::input::{SandboxId, Time};
-use crate::limits::{COMPONENTS_MAX, QUARANTINE_MS, SANDBOX_NUMBERS_KEPT, STATUS_KEPT_MS};
+use crate::limits::{COMPONENTS_MAX, SANDBOX_NUMBERS_KEPT, STATUS_KEPT_MS};
 use crate::registry::normalise;
 use crate::store::{Change, Record, RecordKey, SandboxRow, StubRow, Table};
+use crate::supervise::quarantine_ms;
 use protocol::address::{Address, RouteKey};
 use std::collections::BTreeSet;
 
@@ -74,6 +75,14 @@ impl Ua {
     /// Something that is kept of this stub may have changed.
     pub(crate) fn mark(&mut self, key: &RouteKey) {
         self.marked.insert(key.clone());
+    }
+
+    /// The wall clock was set: until when a stub rests is kept by it.
+    pub(crate) fn clock_is_set(&mut self, epoch_ms: u64) {
+        self.settings.epoch_ms = epoch_ms;
+        self.events.clock_is_set(epoch_ms);
+        let rest = self.components.values().filter(|c| c.state == State::Quarantined);
+        self.marked.extend(rest.map(|c| c.key.clone()));
     }
 
     /// As [`Self::mark`], if what it said of itself has waited long enough.
@@ -191,8 +200,8 @@ impl Ua {
             component.status_ms = self.events.wall(now);
         }
         let left = row.quarantine_until_ms.map(|until| {
-            // A clock that was set back must not make it longer than any is.
-            let longest = QUARANTINE_MS.last().copied().unwrap_or_default();
+            // A clock that was set back meanwhile must not make it longer than it was.
+            let longest = quarantine_ms(component.quarantines.saturating_sub(1));
             until.saturating_sub(self.events.wall(now)).min(longest)
         });
         if let Some(left) = left.filter(|left| *left > 0) {
