@@ -2,7 +2,8 @@
 
 use crate::plan::{Fault, Plan, Stage};
 use jail::Confinement;
-use protocol::ctl::{CtlDown, CtlUp};
+use protocol::ctl::{CtlDown, CtlUp, FetchError};
+use protocol::descriptor::Descriptor;
 use protocol::frame::{FrameBuilder, FrameRef, Kind, flags, frames};
 use protocol::limits::READ_BUFFER_BYTES;
 use protocol::link::{Got, Hello, Link, Side};
@@ -43,8 +44,8 @@ pub(crate) struct Worker {
     buffer: Vec<u8>,
     /// Messages taken, answers not counted.
     taken: u64,
-    deaf: bool,
-    numb: bool,
+    /// What it does wrong from now on.
+    habits: Vec<Fault>,
     /// Nothing more is read or sent.
     ended: bool,
     status: u8,
@@ -58,8 +59,7 @@ impl Worker {
             link: Link::new(Side::Worker),
             buffer: vec![0; READ_BUFFER_BYTES],
             taken: 0,
-            deaf: false,
-            numb: false,
+            habits: Vec::new(),
             ended: false,
             status: 0,
         }
@@ -78,7 +78,7 @@ impl Worker {
     }
 
     pub(crate) fn hello(&mut self) {
-        self.link.hello(Hello { role: 1, engine: 0, build: [0; 20] });
+        self.link.hello(Hello { role: self.plan.role.number(), engine: 0, build: [0; 20] });
         self.flush();
     }
 
@@ -110,22 +110,23 @@ impl Worker {
 
     fn take(&mut self, frame: &FrameRef<'_>) {
         match self.link.receive(frame).expect("the daemon keeps to the link's rules") {
-            Got::Msg if self.numb => {}
+            Got::Msg if self.habits.contains(&Fault::Numb) => {}
             Got::Msg => {
                 self.link.incoming.disposed(frame.bytes().len());
                 self.message(frame);
             }
             Got::Ctl => match CtlDown::decode(frame.body()).expect("a control message") {
-                CtlDown::Assign(_) => {
-                    self.reach(Stage::Assigned);
-                    self.ctl(&CtlUp::Loaded);
-                    self.flush();
-                    self.reach(Stage::Loaded);
-                    self.ctl(&CtlUp::Activated { name: "faulty".to_owned() });
-                    self.flush();
-                    self.reach(Stage::Activated);
+                CtlDown::Assign(_) => self.assigned(),
+                CtlDown::Fetch(_) => {
+                    self.reach(Stage::Asked);
+                    let fetched = CtlUp::Fetched {
+                        origin: "file://".to_owned(),
+                        descriptor: Box::new(descriptor()),
+                    };
+                    self.goes_on(&fetched);
                 }
-                CtlDown::Remove { .. } if !self.deaf => {
+                CtlDown::FetchSource => self.reach(Stage::Described),
+                CtlDown::Remove { .. } if !self.habits.contains(&Fault::Deaf) => {
                     self.ctl(&CtlUp::Removed);
                     self.link.bye();
                     self.flush();
@@ -137,6 +138,38 @@ impl Worker {
             Got::Bye => self.ended = true,
             _ => {}
         }
+    }
+
+    fn assigned(&mut self) {
+        self.reach(Stage::Assigned);
+        self.goes_on(&CtlUp::Loaded);
+        self.reach(Stage::Loaded);
+        self.goes_on(&CtlUp::Activated { name: "faulty".to_owned() });
+        self.reach(Stage::Activated);
+    }
+
+    /// Says so, unless it already said that it cannot.
+    fn goes_on(&mut self, up: &CtlUp) {
+        if !self.habits.contains(&Fault::Refuse) {
+            self.ctl(up);
+            self.flush();
+        }
+    }
+
+    /// Says that it cannot go on from where the plan has its fault.
+    fn refuse(&mut self) {
+        let text = "it was told to".to_owned();
+        let failed =
+            |stage: &str| CtlUp::DeployFailed { stage: stage.to_owned(), text: text.clone() };
+        let up = match self.plan.at {
+            Some(Stage::Asked) => CtlUp::FetchFailed { error: FetchError::Down, text },
+            Some(Stage::Described) => CtlUp::FetchFailed { error: FetchError::Decoding, text },
+            Some(Stage::Loaded) => failed("activate"),
+            _ => failed("load"),
+        };
+        self.ctl(&up);
+        self.flush();
+        self.habits.push(Fault::Refuse);
     }
 
     /// Every message is counted; a request is answered with the count, unless it says otherwise.
@@ -195,6 +228,7 @@ impl Worker {
 
     fn commit(&mut self, fault: Fault) {
         match fault {
+            Fault::Refuse => self.refuse(),
             Fault::Exit => self.ended = true,
             Fault::Fail => {
                 self.status = FAILED;
@@ -228,8 +262,7 @@ impl Worker {
                 self.send(frame.bytes());
                 stall();
             }
-            Fault::Deaf => self.deaf = true,
-            Fault::Numb => self.numb = true,
+            Fault::Deaf | Fault::Numb => self.habits.push(fault),
             Fault::Spin => loop {
                 std::hint::spin_loop();
             },
@@ -246,5 +279,18 @@ impl Worker {
 fn stall() -> ! {
     loop {
         std::thread::park();
+    }
+}
+
+/// What a catalogue could have had.
+fn descriptor() -> Descriptor {
+    Descriptor {
+        name: "TestStub".to_owned(),
+        version: "0.1".to_owned(),
+        interworking: false,
+        constraints: Vec::new(),
+        configuration: "{}".to_owned(),
+        wanted: Vec::new(),
+        signed: false,
     }
 }

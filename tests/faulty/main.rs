@@ -15,15 +15,16 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let plan = Plan::read();
-    let is_stub = arguments.iter().any(|argument| argument == "stub");
-    if !is_stub || !plan.take_turn() {
+    let role = plan.role;
+    let is_meant = arguments.iter().any(|argument| argument == role.name());
+    if !is_meant || !plan.take_turn() {
         let error = Command::new(&plan.real).arg0("sandbox-worker").args(&arguments).exec();
         eprintln!("the real worker does not start: {error}");
         return ExitCode::FAILURE;
     }
     let mut worker = Worker::new(plan);
     worker.reach(Stage::Born);
-    let confinement = match jail::confine(jail::Profile::Stub) {
+    let confinement = match jail::confine(role.profile()) {
         Ok(confinement) => confinement,
         Err(error) => {
             eprintln!("{error}");

@@ -6,6 +6,42 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use system_tests::chaos::worker::PLAN_BYTES;
 
+/// Whose part a faulty worker plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Part {
+    /// A stub's.
+    Stub,
+    /// A fetch worker's.
+    Fetch,
+}
+
+impl Part {
+    /// The word of the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Stub => "stub",
+            Self::Fetch => "fetch",
+        }
+    }
+
+    /// Its jail.
+    pub(crate) const fn profile(self) -> jail::Profile {
+        match self {
+            Self::Stub => jail::Profile::Stub,
+            Self::Fetch => jail::Profile::Fetch,
+        }
+    }
+
+    /// What it is in a hello.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Stub => 1,
+            Self::Fetch => 2,
+        }
+    }
+}
+
 /// How far the worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -16,6 +52,10 @@ pub(crate) enum Stage {
     Confined,
     /// It said hello.
     Hello,
+    /// It was told what to fetch.
+    Asked,
+    /// It handed a descriptor over, and is told to get the code.
+    Described,
     /// It was given code, and has not read it.
     Assigned,
     /// It said that the code is loaded.
@@ -28,6 +68,8 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Fault {
+    /// Says that it cannot do what it was told.
+    Refuse,
     /// Ends with status 0.
     Exit,
     /// Ends with another status.
@@ -67,7 +109,9 @@ pub(crate) struct Plan {
     turns: PathBuf,
     /// How many workers are faulty; the rest are real.
     times: u32,
-    at: Option<Stage>,
+    /// The role whose workers they are.
+    pub(crate) role: Part,
+    pub(crate) at: Option<Stage>,
     fault: Option<Fault>,
 }
 

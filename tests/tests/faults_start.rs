@@ -181,3 +181,75 @@ fn fault_019_a_worker_of_another_version_is_refused_with_both_versions_and_not_t
     assert_eq!(exits[0]["reason"], "incompatible", "{exits:#?}");
     settled(&daemon);
 }
+
+/// Role, stage and fault; and what the deploy comes to.
+type Case = (&'static str, &'static str, &'static str, u16, &'static str, &'static str);
+
+/// All deploys of a case go wrong at that stage: whoever waits has one answer, which names it, and
+/// nothing is left.
+fn goes_wrong((role, at, fault, code, reason, told): Case) {
+    let folder = tempfile::tempdir().unwrap();
+    let catalogue = Folder::new(folder.path());
+    catalogue.stub(ECHO_STUB);
+    let programs = Programs::faulty_as(role, at, fault);
+    // Four workers one after the other have less than the time of a deploy.
+    let daemon =
+        programs.daemon(&(config(&catalogue.url()) + "[sandbox]\nstart_timeout = \"2s\"\n"));
+    let before = Ledger::at_rest(&daemon);
+    let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+    let id = alice.ask("read", REMOTE, &json!({}));
+    let body = refused_once(&mut alice, id, code, reason, told);
+    assert!(body["desc"].as_str().is_some_and(|desc| desc.len() > 10), "{body}");
+    let failed = events(&daemon, "deploy-failed", NAME);
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0]["reason"], reason, "{failed:#?}");
+    let row = daemon.row(NAME).unwrap();
+    assert_eq!((&row["state"], &row["pid"]), (&json!("failed"), &Value::Null), "{row}");
+    assert!(!is_owned(&daemon, row["url"].as_str().unwrap()), "its address is released");
+    drop(alice);
+    before.wait_restored(&daemon);
+    settled(&daemon);
+}
+
+/// All at the same time: most of it is waiting.
+fn all_go_wrong(cases: &[Case]) {
+    let started: Vec<_> = cases
+        .iter()
+        .map(|case| {
+            let case = *case;
+            let name = format!("{} {} {}", case.0, case.1, case.2);
+            std::thread::Builder::new().name(name).spawn(move || goes_wrong(case)).unwrap()
+        })
+        .collect();
+    let ended = started.into_iter().zip(cases).map(|(case, what)| (what, case.join().is_ok()));
+    let wrong: Vec<_> = ended.filter(|(_, held)| !held).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn a_deploy_that_stalls_at_any_stage_is_answered_once_with_that_stage_and_leaves_nothing() {
+    all_go_wrong(&[
+        ("fetch", "born", "stall", 503, "sandbox-unavailable", "sandbox"),
+        ("fetch", "asked", "stall", 503, "catalogue-slow", "descriptor"),
+        ("fetch", "described", "stall", 503, "catalogue-slow", "source"),
+        ("stub", "born", "stall", 503, "sandbox-unavailable", "sandbox"),
+        ("stub", "confined", "stall", 503, "sandbox-unavailable", "sandbox"),
+        ("stub", "assigned", "stall", 502, "load", "load"),
+        ("stub", "loaded", "stall", 502, "activation", "activate"),
+    ]);
+}
+
+#[test]
+fn a_deploy_that_fails_at_any_stage_is_answered_once_with_that_stage_and_leaves_nothing() {
+    all_go_wrong(&[
+        ("fetch", "born", "fail", 503, "sandbox-unavailable", "sandbox"),
+        ("fetch", "asked", "refuse", 503, "catalogue-down", "descriptor"),
+        ("fetch", "asked", "abort", 503, "sandbox-unavailable", "descriptor"),
+        ("fetch", "described", "refuse", 502, "decoding", "source"),
+        ("fetch", "described", "abort", 503, "sandbox-unavailable", "source"),
+        ("stub", "born", "fail", 503, "sandbox-unavailable", "sandbox"),
+        ("stub", "confined", "fail", 503, "sandbox-unavailable", "sandbox"),
+        ("stub", "assigned", "refuse", 502, "load", "load"),
+        ("stub", "loaded", "refuse", 502, "activation", "activate"),
+    ]);
+}

@@ -23,12 +23,17 @@ pub struct Programs {
 impl Programs {
     /// The first `times` stubs do `fault` at `stage`, by the names in `tests/faulty/plan.rs`.
     pub fn faulty(stage: &str, fault: &str, times: u32) -> Self {
-        Self::with(&json!({"at": stage, "fault": fault, "times": times}))
+        Self::with(&json!({"role": "stub", "at": stage, "fault": fault, "times": times}))
+    }
+
+    /// All workers of this role do.
+    pub fn faulty_as(role: &str, stage: &str, fault: &str) -> Self {
+        Self::with(&json!({"role": role, "at": stage, "fault": fault, "times": ALWAYS}))
     }
 
     /// All stubs do what messages tell them: `{"fault":"garbage"}`, `{"hold":true}`.
     pub fn obedient() -> Self {
-        Self::with(&json!({"times": ALWAYS}))
+        Self::with(&json!({"role": "stub", "times": ALWAYS}))
     }
 
     fn with(plan: &Value) -> Self {

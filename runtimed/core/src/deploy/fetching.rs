@@ -8,7 +8,7 @@ use crate::limits::{REFUSED_HOSTS_TOLD, SOURCE_MS, SPAWN_TRIES};
 use crate::settings::DomainSettings;
 use crate::supervise::INCOMPATIBLE;
 use crate::ua::component::Package;
-use crate::ua::sandbox::Owner;
+use crate::ua::sandbox::{Owner, Sandbox};
 use crate::ua::{Happened, Refusal, Ua, UaOut};
 use protocol::address::RouteKey;
 use protocol::ctl::{CtlDown, FetchError, FetchJob, Role, Shelf};
@@ -190,6 +190,7 @@ impl Ua {
         &mut self,
         now: Time,
         (id, key): (SandboxId, &RouteKey),
+        sandbox: &Sandbox,
         (why, text): (&str, &str),
         out: &mut Vec<UaOut>,
     ) {
@@ -214,7 +215,12 @@ impl Ua {
         }
         let refusal =
             Refusal::new(Reason::SandboxUnavailable, format!("the fetch worker died: {text}"));
-        self.fail(now, key, refusal.at("descriptor"), out);
+        let stage = match (&deploy.descriptor, sandbox.verified && sandbox.ready) {
+            (Some(_), _) => "source",
+            (None, true) => "descriptor",
+            (None, false) => "sandbox",
+        };
+        self.fail(now, key, refusal.at(stage), out);
     }
 
     /// Steps 4 and 5, then 6: constraints, grants, pins.

@@ -92,7 +92,7 @@ impl Ua {
             let current =
                 self.components.get(&key).and_then(|c| c.deploy.as_ref()?.fetch) == Some(id);
             if current {
-                self.fetch_lost(now, (id, &key), (why, &text), out);
+                self.fetch_lost(now, (id, &key), &sandbox, (why, &text), out);
             }
             return;
         }

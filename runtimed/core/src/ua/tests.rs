@@ -16,5 +16,6 @@ mod races;
 mod reports;
 mod resting;
 mod seeds;
+mod stages;
 mod supervision;
 mod world;
