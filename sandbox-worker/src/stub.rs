@@ -296,6 +296,8 @@ impl Worker {
                 }
                 Out::Loaded => {
                     port.send_ctl(&CtlUp::Loaded, Vec::new())?;
+                    // Before the next turn, which may never end: it would be blamed on this one.
+                    port.flush()?;
                     if let Some(setup) = self.setup.clone() {
                         self.engine.activate(self.now(), &setup);
                     }
