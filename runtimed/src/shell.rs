@@ -144,7 +144,7 @@ async fn serve(
     let sockets = Sockets::open(passed, paths)?;
     let (control, bus) = (Rc::new(sockets.control), Rc::new(sockets.bus));
     let weak = Rc::downgrade(&hub);
-    let gauges = Gauges::open(hub.borrow().spawner.cgroups.pressure());
+    let gauges = Gauges::open(hub.borrow().spawner.cgroups.whole());
     let tasks = [
         tokio::task::spawn_local(pressure::watch(weak.clone(), gauges)),
         tokio::task::spawn_local(clock::watch(weak.clone())),

@@ -170,7 +170,7 @@ impl Core {
             Input::StoreState { trouble } => self.store_trouble = trouble,
             // No route changes with these.
             Input::Clock { epoch_ms } => self.clock_is_set(epoch_ms),
-            Input::Stalled(us) => self.ua.stalled(self.bus.now, us, &mut self.ua_out),
+            Input::Memory(seen) => self.ua.memory(self.bus.now, seen, &mut self.ua_out),
             Input::Tick => {
                 self.sweep();
                 self.cut_slow();

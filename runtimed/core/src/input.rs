@@ -50,6 +50,15 @@ pub enum Exit {
     Unkillable,
 }
 
+/// How short memory is somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Microseconds that somebody waited for it, since the machine started.
+    pub stalled_us: u64,
+    /// Percent of it that could be had; `None` if that cannot be seen.
+    pub free_percent: Option<u64>,
+}
+
 /// Something that happened outside.
 #[derive(Debug)]
 pub enum Input<'a> {
@@ -222,9 +231,9 @@ pub enum Input<'a> {
         /// Milliseconds since the epoch at `Time(0)`, by the clock as it is now.
         epoch_ms: u64,
     },
-    /// Somebody waited for memory: microseconds since the machine started, of the whole machine and
-    /// of our own cgroup, as far as they can be seen. Said about once a second.
-    Stalled([Option<u64>; 2]),
+    /// How memory is, of the whole machine and of our own cgroup, as far as it can be seen. Said
+    /// about once a second.
+    Memory([Option<Memory>; 2]),
     /// The time that [`crate::Core::next_deadline`] asked for has come.
     Tick,
     /// SIGTERM: refuse deploys, answer what is parked and pending, remove the components.

@@ -25,6 +25,8 @@ mod ua;
 pub use crate::bus::counters::Counters;
 pub use crate::core::Core;
 pub use effect::{Attach, Effect, ReplyTo};
-pub use input::{CodeHandle, Digest, Exit, Input, LinkId, SandboxId, StreamHandle, Time, Token};
+pub use input::{
+    CodeHandle, Digest, Exit, Input, LinkId, Memory, SandboxId, StreamHandle, Time, Token,
+};
 pub use settings::{DomainSettings, P2pSettings, Settings};
 pub use store::{Change, Record, RecordKey, Table};

@@ -137,6 +137,9 @@ pub const PRESSURE_WINDOW_MS: u64 = 2_000;
 pub const PRESSURE_BEGINS_PERCENT: u64 = 15;
 /// Percent down to which it stays so: or each second could be another word.
 pub const PRESSURE_ENDS_PERCENT: u64 = 5;
+/// Percent of the memory below which it is really short: a stub that has reached its own bound makes
+/// the kernel count waits, too, and must not stop the others.
+pub const PRESSURE_FREE_PERCENT: u64 = 10;
 /// Milliseconds after which who was refused for it may ask again.
 pub const PRESSURE_RETRY_MS: u64 = 2_000;
 /// Samples of it kept; the shell takes one a second.

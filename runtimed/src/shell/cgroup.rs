@@ -90,8 +90,8 @@ pub(super) struct Cgroups {
     /// Where left-overs may be.
     places: Vec<Place>,
     why_none: String,
-    /// Where the kernel says how long somebody in our cgroup of version 2 waited for memory.
-    pressure: Option<PathBuf>,
+    /// Our whole cgroup of version 2, delegated or not.
+    whole: Option<PathBuf>,
 }
 
 impl Cgroups {
@@ -100,14 +100,14 @@ impl Cgroups {
     pub(super) fn find() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let places = places(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        let pressure = places.iter().find(|place| place.version == Version::V2);
-        let pressure = pressure.map(|place| own(place).join("memory.pressure"));
-        Self { pressure, ..Self::among(places) }
+        let whole = places.iter().find(|place| place.version == Version::V2);
+        let whole = whole.map(|place| own(place).to_owned());
+        Self { whole, ..Self::among(places) }
     }
 
     /// None at all, and why.
     pub(super) fn none(why: &str) -> Self {
-        Self { rooms: Vec::new(), places: Vec::new(), why_none: why.to_owned(), pressure: None }
+        Self { rooms: Vec::new(), places: Vec::new(), why_none: why.to_owned(), whole: None }
     }
 
     fn among(places: Vec<Place>) -> Self {
@@ -151,9 +151,9 @@ impl Cgroups {
         }
     }
 
-    /// The file that says how long somebody of ours waited for memory, if the kernel makes one.
-    pub(super) fn pressure(&self) -> Option<&Path> {
-        self.pressure.as_deref()
+    /// Our whole cgroup of version 2: what the kernel counts there is ours and our sandboxes'.
+    pub(super) fn whole(&self) -> Option<&Path> {
+        self.whole.as_deref()
     }
 
     /// Why sandboxes have none, if so.

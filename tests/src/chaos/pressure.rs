@@ -1,5 +1,5 @@
-//! Memory that is short, as the kernel would say it: what `/proc/pressure/memory` says is written
-//! here, and laid over the real one where nobody else sees it. Nothing is really short of memory.
+//! Memory that is short, as the kernel would say it: what the kernel says of waits and of room is
+//! written here, and laid over the real one where nobody else sees it. Nothing is really short of memory.
 
 use super::disk::have;
 use crate::skip::skipped;
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// What is laid over.
 const REAL: &str = "/proc/pressure/memory";
+/// And what says how much is left.
+const ROOM: &str = "/proc/meminfo";
 /// How often the counter moves.
 const EVERY: Duration = Duration::from_millis(20);
 
@@ -38,6 +40,10 @@ impl Pressure {
             said(0, 0),
             "it lies over the real one"
         );
+        let room_path = folder.join("meminfo");
+        fs::write(&room_path, left(0)).expect("our folder");
+        have(folder, &format!("mount --bind '{}' {ROOM}", room_path.display()));
+        let room = fs::OpenOptions::new().write(true).open(&room_path).expect("our file");
         let file = fs::OpenOptions::new().write(true).open(&path).expect("our file");
         let (percent, told) = channel();
         let counter = std::thread::spawn(move || {
@@ -51,7 +57,8 @@ impl Pressure {
                 let passed = u64::try_from(last.elapsed().as_micros()).expect("short");
                 last = Instant::now();
                 total += passed * percent / 100;
-                say(&file, percent, total);
+                say(&file, &said(percent, total));
+                say(&room, &left(percent));
             }
         });
         Some(Self { percent: Some(percent), counter: Some(counter) })
@@ -80,6 +87,12 @@ fn said(percent: u64, total: u64) -> String {
     )
 }
 
-fn say(file: &File, percent: u64, total: u64) {
-    file.write_all_at(said(percent, total).as_bytes(), 0).expect("our file");
+/// A twentieth while somebody waits, else nearly all.
+fn left(percent: u64) -> String {
+    let free = if percent > 0 { 50 } else { 900 };
+    format!("MemTotal: 1000 kB\nMemFree: 010 kB\nMemAvailable: {free:03} kB\n")
+}
+
+fn say(file: &File, text: &str) {
+    file.write_all_at(text.as_bytes(), 0).expect("our file");
 }

@@ -1,7 +1,7 @@
 //! What a machine that is short of memory changes, and what it does not.
 
 use super::bench::{ALICE, Bench, REMOTE, request};
-use crate::input::Input;
+use crate::input::{Input, Memory};
 use crate::limits::PRESSURE_RETRY_MS;
 use protocol::control::{Command, Reply};
 use protocol::reason::Reason;
@@ -12,7 +12,8 @@ impl Bench {
         for percent in waits {
             self.pass(1_000);
             *total_us += percent * 10_000;
-            self.input(Input::Stalled([None, Some(*total_us)]));
+            let memory = Memory { stalled_us: *total_us, free_percent: Some(3) };
+            self.input(Input::Memory([None, Some(memory)]));
         }
     }
 
