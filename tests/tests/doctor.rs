@@ -142,7 +142,9 @@ fn root_looks_at_the_daemon_of_another_user_with_that_users_rights() {
 fn a_program_that_is_missing_is_named_and_the_rest_is_said() {
     let folder = root();
     let ctl = folder.path().join("runtimectl");
-    fs::copy(program("runtimectl"), &ctl).unwrap();
+    // By a process of its own: one that another thread starts meanwhile would hold the file open.
+    let copied = Command::new("cp").arg(program("runtimectl")).arg(&ctl).status().unwrap();
+    assert!(copied.success());
     // It cannot be run, so that the package's worker, if there is one, does not stand in for it.
     fs::write(folder.path().join("sandbox-worker"), "").unwrap();
     let output = Command::new(ctl)
