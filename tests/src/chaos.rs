@@ -10,3 +10,17 @@ pub mod network;
 pub mod pressure;
 pub mod process;
 pub mod worker;
+
+use std::path::Path;
+
+/// A daemon that runs, as far as an injector has to know it.
+pub trait Subject {
+    /// Its process.
+    fn pid(&self) -> u32;
+
+    /// Its folder.
+    fn root(&self) -> &Path;
+
+    /// The process of one of its components, while it has one.
+    fn pid_of(&self, component: &str) -> Option<i32>;
+}

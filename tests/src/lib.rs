@@ -10,10 +10,12 @@ pub mod confined;
 pub mod domain;
 pub mod evil;
 pub mod facts;
+pub mod on_disk;
 pub mod operator;
 pub mod skip;
 pub mod trap;
 
+use chaos::Subject;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -149,17 +151,7 @@ impl Daemon {
 
     /// Pids of all living descendants of the daemon.
     pub fn descendants(&self) -> Vec<i32> {
-        let mut found = Vec::new();
-        let mut parents = vec![i32::try_from(self.pid()).expect("a pid")];
-        while let Some(parent) = parents.pop() {
-            for (pid, of) in processes() {
-                if of == parent && !found.contains(&pid) {
-                    found.push(pid);
-                    parents.push(pid);
-                }
-            }
-        }
-        found
+        chaos::process::descendants(self)
     }
 
     /// Ends the daemon by this signal and starts it again on the same root.
@@ -206,6 +198,20 @@ impl Drop for Daemon {
         // It may have ended already; then there is nothing to kill.
         drop(self.child.kill());
         drop(self.child.wait());
+    }
+}
+
+impl Subject for Daemon {
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    fn pid_of(&self, component: &str) -> Option<i32> {
+        i32::try_from(self.row(component)?["pid"].as_i64()?).ok()
     }
 }
 

@@ -90,7 +90,7 @@ fn attack_028_a_stub_that_does_not_hear_the_end_of_its_daemon_does_not_outlive_i
             let catalogue = Folder::new(folder.path());
             catalogue.stub(ECHO_STUB);
             let programs = Programs::obedient();
-            let mut daemon = programs.daemon(&config(&catalogue.url()));
+            let mut daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
             let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
             let answer = alice.call("read", REMOTE, &json!({"fault": fault}));
             assert_eq!(answer["body"]["code"], 200, "{answer}");

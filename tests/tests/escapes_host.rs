@@ -126,7 +126,7 @@ fn escape_041_a_descriptor_where_none_belongs_is_closed_and_its_sender_is_ended(
     let folder = tempfile::tempdir().unwrap();
     let programs = Programs::obedient();
     let quick = "[supervision]\nbackoff_initial = \"50ms\"\nbackoff_max = \"2s\"\n";
-    let daemon = programs.daemon(&format!("{quick}{}", both(folder.path())));
+    let daemon = Daemon::start_from(programs.folder(), &format!("{quick}{}", both(folder.path())));
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     answers(&mut alice, REMOTE);
     answers(&mut alice, OTHER);

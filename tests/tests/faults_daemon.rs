@@ -49,7 +49,7 @@ fn fault_022_a_killed_daemon_leaves_no_process_and_the_next_one_starts_as_if_it_
     catalogue.stub(ECHO_STUB);
     let both = format!("{config}[domain.\"other.example\"]\ncatalogue = \"{}\"\n", catalogue.url());
     let programs = Programs::obedient();
-    let mut daemon = programs.daemon(&both);
+    let mut daemon = Daemon::start_from(programs.folder(), &both);
     let at_first = files(daemon.root());
     let runtime = daemon.ctl_json(&["status"])["runtime"].clone();
     for round in 0..3 {

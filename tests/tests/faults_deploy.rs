@@ -99,7 +99,7 @@ fn fault_056_requests_in_flight_are_answered_undeployed_once_each() {
     let catalogue = Folder::new(folder.path());
     catalogue.stub(ECHO_STUB);
     let programs = Programs::obedient();
-    let daemon = programs.daemon(&config(&catalogue.url()));
+    let daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     let mut open: BTreeSet<u64> =
         (0..50).map(|_| alice.ask("read", REMOTE, &json!({"hold": true}))).collect();

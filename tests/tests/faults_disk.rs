@@ -8,6 +8,7 @@ use std::process::Output;
 use system_tests::app::App;
 use system_tests::catalogue::{ECHO_STUB, Folder, config};
 use system_tests::chaos::disk::{Disk, where_one_may_mount};
+use system_tests::on_disk::OnDisk;
 use system_tests::{Daemon, command, program, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
@@ -33,26 +34,26 @@ fn wait_store(daemon: &Daemon, state: &str) -> Value {
 fn fault_028_on_a_full_disk_traffic_and_deploys_go_on_and_all_is_kept_when_there_is_room() {
     where_one_may_mount(|| {
         let (_folder, config) = world();
-        let disk = Disk::start("1m", "true", &config);
-        let first = wait_store(&disk.daemon, "ok");
+        let OnDisk { daemon, disk } = OnDisk::start("1m", "true", &config);
+        let first = wait_store(&daemon, "ok");
         disk.fill();
-        let mut alice = App::connect(&disk.daemon.bus(), "alice", &[ALICE]);
-        let status = wait_store(&disk.daemon, "degraded");
+        let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+        let status = wait_store(&daemon, "degraded");
         assert!(status["store"]["detail"].as_str().unwrap().contains("full"), "{status}");
         assert_eq!(
             alice.call("read", REMOTE, &json!({}))["body"]["code"],
             200,
             "deployed all the same"
         );
-        disk.daemon.assert_conserved();
+        daemon.assert_conserved();
         disk.empty();
-        wait_store(&disk.daemon, "ok");
+        wait_store(&daemon, "ok");
         // What was kept late is kept as well: another daemon finds it.
         let next = Daemon::start_by("", |root| {
             let state = root.join("state");
             fs::create_dir(&state).unwrap();
             fs::set_permissions(&state, Permissions::from_mode(0o700)).unwrap();
-            for file in fs::read_dir(disk.daemon.root().join("state")).unwrap().flatten() {
+            for file in fs::read_dir(daemon.root().join("state")).unwrap().flatten() {
                 fs::copy(file.path(), state.join(file.file_name())).unwrap();
             }
             command(&program("runtimed"), root)
@@ -66,7 +67,10 @@ fn fault_028_on_a_full_disk_traffic_and_deploys_go_on_and_all_is_kept_when_there
 fn fault_028_without_room_for_its_identity_a_new_runtime_does_not_start_and_leaves_no_scrap() {
     where_one_may_mount(|| {
         let root = tempfile::tempdir().unwrap();
-        let (output, left) = Disk::start_full(root.path());
+        let disk = Disk::mount(root.path(), "64k", "true");
+        disk.fill();
+        let output = command(&program("runtimed"), root.path()).output().unwrap();
+        let left = disk.entries();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         assert!(said.contains("identity") && said.contains("No space left"), "{said}");
@@ -84,14 +88,14 @@ fn fault_029_on_a_disk_that_nobody_may_write_to_a_known_runtime_serves_and_says_
         let (_folder, config) = world();
         let saved = known.root().join("state");
         let first = format!("cp -p '{}'/* . && mount -o remount,ro .", saved.display());
-        let disk = Disk::start("1m", &first, &config);
-        let status = wait_store(&disk.daemon, "degraded");
+        let OnDisk { daemon, disk: _disk } = OnDisk::start("1m", &first, &config);
+        let status = wait_store(&daemon, "degraded");
         assert_eq!(status["runtime"], runtime);
         let why = status["store"]["detail"].as_str().unwrap();
         assert!(why.contains("registry.db") && why.len() > 30, "{why}");
-        let mut alice = App::connect(&disk.daemon.bus(), "alice", &[ALICE]);
+        let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
         assert_eq!(alice.call("read", REMOTE, &json!({}))["body"]["code"], 200);
-        disk.daemon.assert_conserved();
+        daemon.assert_conserved();
     });
 }
 

@@ -106,7 +106,7 @@ fn fault_013_a_handler_that_never_ends_costs_its_request_the_deadline_and_not_th
 fn fault_013_an_engine_that_cannot_be_interrupted_is_killed_as_hung() {
     let (_folder, config) = world(ECHO_STUB, "500ms");
     let programs = Programs::obedient();
-    let daemon = programs.daemon(&config);
+    let daemon = Daemon::start_from(programs.folder(), &config);
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     asked(&mut alice, REMOTE);
     let spin = json!({"id": "spin", "type": "read", "to": REMOTE, "timeout": 300,
@@ -124,7 +124,7 @@ fn fault_020_a_stub_that_does_not_take_its_messages_costs_its_senders_an_answer_
 {
     let (_folder, config) = world(ECHO_STUB, "20s");
     let programs = Programs::obedient();
-    let daemon = programs.daemon(&config);
+    let daemon = Daemon::start_from(programs.folder(), &config);
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     let mut bob = App::connect(&daemon.bus(), "bob", &[BOB]);
     asked(&mut alice, REMOTE);

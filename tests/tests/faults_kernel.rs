@@ -33,7 +33,8 @@ impl World {
         let catalogue = Folder::new(folder.path());
         catalogue.stub(ECHO_STUB);
         let programs = Programs::obedient();
-        let daemon = programs.daemon(&format!("{first}{}", config(&catalogue.url())));
+        let daemon =
+            Daemon::start_from(programs.folder(), &format!("{first}{}", config(&catalogue.url())));
         let alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
         Self { _folder: folder, _programs: programs, daemon, alice }
     }

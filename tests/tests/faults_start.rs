@@ -20,7 +20,7 @@ fn stalling(stage: &str, times: u32) -> (tempfile::TempDir, Programs, Daemon) {
     let catalogue = Folder::new(folder.path());
     catalogue.stub(ECHO_STUB);
     let programs = Programs::faulty(stage, "stall", times);
-    let daemon = programs.daemon(&config(&catalogue.url()));
+    let daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
     (folder, programs, daemon)
 }
 
@@ -94,7 +94,7 @@ fn fault_001_a_stub_that_dies_while_it_is_checked_from_outside_is_replaced_not_r
     catalogue.stub(ECHO_STUB);
     for fault in ["abort", "exit"] {
         let programs = Programs::faulty("confined", fault, 3);
-        let daemon = programs.daemon(&config(&catalogue.url()));
+        let daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
         let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
         let response = alice.call("read", REMOTE, &json!({}));
         assert_eq!(response["body"]["code"], 200, "{fault}: {response}");
@@ -170,7 +170,7 @@ fn fault_019_a_worker_of_another_version_is_refused_with_both_versions_and_not_t
     let catalogue = Folder::new(folder.path());
     catalogue.stub(ECHO_STUB);
     let programs = Programs::faulty("confined", "version", ALWAYS);
-    let daemon = programs.daemon(&config(&catalogue.url()));
+    let daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     let id = alice.ask("read", REMOTE, &json!({}));
     let body = refused_once(&mut alice, id, 503, "sandbox-unavailable", "sandbox");
@@ -193,8 +193,10 @@ fn goes_wrong((role, at, fault, code, reason, told): Case) {
     catalogue.stub(ECHO_STUB);
     let programs = Programs::faulty_as(role, at, fault);
     // Four workers one after the other have less than the time of a deploy.
-    let daemon =
-        programs.daemon(&(config(&catalogue.url()) + "[sandbox]\nstart_timeout = \"2s\"\n"));
+    let daemon = Daemon::start_from(
+        programs.folder(),
+        &(config(&catalogue.url()) + "[sandbox]\nstart_timeout = \"2s\"\n"),
+    );
     let before = Ledger::at_rest(&daemon);
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     let id = alice.ask("read", REMOTE, &json!({}));

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
 use system_tests::app::App;
-use system_tests::chaos::disk::{Disk, where_one_may_mount};
+use system_tests::chaos::disk::where_one_may_mount;
 use system_tests::domain::Domain;
+use system_tests::on_disk::OnDisk;
 use system_tests::{Daemon, wait_for};
 
 const ALICE: &str = "hyperty://localhost/alice";
@@ -39,35 +40,35 @@ fn claim_many(daemon: &Daemon, round: u32) -> (App, Vec<String>) {
 #[test]
 fn fault_028_store_addresses_given_on_a_full_disk_are_their_users_after_a_kill() {
     where_one_may_mount(|| {
-        let mut disk = Disk::start("1m", "true", "");
-        let first = disk.daemon.ctl_json(&["status"])["runtime"].clone();
-        let mut alice = App::connect(&disk.daemon.bus(), "alice", &[ALICE]);
-        let mut bob = App::connect(&disk.daemon.bus(), "bob", &[]);
+        let OnDisk { mut daemon, disk } = OnDisk::start("1m", "true", "");
+        let first = daemon.ctl_json(&["status"])["runtime"].clone();
+        let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
+        let mut bob = App::connect(&daemon.bus(), "bob", &[]);
         disk.fill();
         let (mut rounds, mut claimed) = (0, Vec::new());
         wait_for("the disk is full for the store", || {
             rounds += 1;
-            claimed.push(claim_many(&disk.daemon, rounds));
-            (store(&disk.daemon).0 == "degraded").then_some(())
+            claimed.push(claim_many(&daemon, rounds));
+            (store(&daemon).0 == "degraded").then_some(())
         });
         let id = bob.ask("read", ALICE, &json!({}));
         let asked = alice.read().unwrap();
         alice.write(&json!({"id": asked["id"], "type": "response", "from": ALICE,
             "to": asked["from"], "body": {"code": 200}}));
         assert_eq!(bob.response(id)["body"]["code"], 200);
-        claimed.push(claim_many(&disk.daemon, rounds + 1));
+        claimed.push(claim_many(&daemon, rounds + 1));
         let addresses: Vec<String> = claimed.into_iter().flat_map(|(_app, all)| all).collect();
         let last = addresses.last().unwrap();
         wait_for("its application has left", || {
             let response = bob.call("read", last, &json!({}));
             (response["body"]["reason"] == "receiver-gone").then_some(())
         });
-        assert_eq!(store(&disk.daemon).0, "degraded");
+        assert_eq!(store(&daemon).0, "degraded");
         disk.empty();
-        wait_store(&disk.daemon, "ok");
-        disk.daemon.restart(SIGKILL);
-        assert_eq!(disk.daemon.ctl_json(&["status"])["runtime"], first);
-        let mut bob = App::connect(&disk.daemon.bus(), "bob", &[]);
+        wait_store(&daemon, "ok");
+        daemon.restart(SIGKILL);
+        assert_eq!(daemon.ctl_json(&["status"])["runtime"], first);
+        let mut bob = App::connect(&daemon.bus(), "bob", &[]);
         for address in addresses.iter().map(String::as_str).chain([ALICE]) {
             bob.refused("read", address, 503, "receiver-gone");
         }
@@ -77,24 +78,24 @@ fn fault_028_store_addresses_given_on_a_full_disk_are_their_users_after_a_kill()
 #[test]
 fn fault_028_store_a_daemon_killed_on_a_full_disk_comes_back_on_it_with_what_was_committed() {
     where_one_may_mount(|| {
-        let mut disk = Disk::start("1m", "true", "");
-        let first = disk.daemon.ctl_json(&["status"])["runtime"].clone();
-        let alice = App::connect(&disk.daemon.bus(), "alice", &[ALICE]);
+        let OnDisk { mut daemon, disk } = OnDisk::start("1m", "true", "");
+        let first = daemon.ctl_json(&["status"])["runtime"].clone();
+        let alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
         wait_for("the claim is in the log", || {
-            let log = fs::read(disk.daemon.root().join("state/registry.db-wal")).ok()?;
+            let log = fs::read(daemon.root().join("state/registry.db-wal")).ok()?;
             log.windows(ALICE.len()).any(|part| part == ALICE.as_bytes()).then_some(())
         });
-        disk.daemon.stop(SIGKILL);
+        daemon.stop(SIGKILL);
         drop(alice);
         disk.fill();
-        disk.daemon.start_again();
-        assert_eq!(disk.daemon.ctl_json(&["status"])["runtime"], first);
-        let mut bob = App::connect(&disk.daemon.bus(), "bob", &[]);
+        daemon.start_again();
+        assert_eq!(daemon.ctl_json(&["status"])["runtime"], first);
+        let mut bob = App::connect(&daemon.bus(), "bob", &[]);
         bob.refused("read", ALICE, 503, "receiver-gone");
-        let many = claim_many(&disk.daemon, 1);
-        wait_store(&disk.daemon, "degraded");
+        let many = claim_many(&daemon, 1);
+        wait_store(&daemon, "degraded");
         disk.empty();
-        wait_store(&disk.daemon, "ok");
+        wait_store(&daemon, "ok");
         drop(many);
         bob.refused("read", ALICE, 503, "receiver-gone");
     });
@@ -133,7 +134,7 @@ fn fault_028_store_what_the_registry_gave_and_was_told_on_a_full_disk_outlives_a
         let domain = Domain::start(HOME);
         let runtime = "addresses = \"node\"\nregister = true";
         let config = format!("[runtime]\ndomain = \"{HOME}\"\n{runtime}\n{}", domain.config());
-        let mut disk = Disk::start("1m", "true", &config);
+        let mut disk = OnDisk::start("1m", "true", &config);
         disk.fill();
         let (mut rounds, mut many) = (0, Vec::new());
         wait_for("the disk is full for the store", || {

@@ -32,7 +32,8 @@ impl World {
         let catalogue = Folder::new(folder.path());
         catalogue.stub(ECHO_STUB);
         let programs = Programs::obedient();
-        let daemon = programs.daemon(&format!("{QUICK}{}", config(&catalogue.url())));
+        let daemon =
+            Daemon::start_from(programs.folder(), &format!("{QUICK}{}", config(&catalogue.url())));
         let alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
         let mut world = Self { _folder: folder, _programs: programs, daemon, alice };
         world.answers();

@@ -162,7 +162,7 @@ fn fault_010_a_worker_that_takes_memory_without_end_is_ended_as_oom_and_started_
     let catalogue = Folder::new(folder.path());
     catalogue.stub(ECHO_STUB);
     let programs = Programs::obedient();
-    let daemon = programs.daemon(&config(&catalogue.url()));
+    let daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
     let mut alice = App::connect(&daemon.bus(), "alice", &[ALICE]);
     assert_eq!(alice.call("read", REMOTE, &json!({}))["body"]["code"], 200);
     if memory_cgroup(&daemon).is_none() {

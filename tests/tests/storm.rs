@@ -158,7 +158,7 @@ fn a_storm_of_faults_loses_no_message_leaves_nothing_and_never_silences_the_cont
     let catalogue = Folder::new(folder.path());
     catalogue.stub(ECHO_STUB);
     let programs = Programs::obedient();
-    let daemon = programs.daemon(&config(&catalogue.url()));
+    let daemon = Daemon::start_from(programs.folder(), &config(&catalogue.url()));
     let mut mallory = App::connect(&daemon.bus(), "mallory", &["hyperty://localhost/mallory"]);
     // Once through everything, so that what is made at first is made before it is counted.
     all_answer(&mut mallory);

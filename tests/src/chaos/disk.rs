@@ -2,12 +2,12 @@
 //! mount namespace of its own, which nobody else sees and which ends with the test.
 
 use crate::skip::skipped;
-use crate::{Daemon, command, program, wait_for};
+use crate::wait_for;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
-use std::process::{Command, Output};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Leaves a shell behind that may mount, and does what it is told until nobody can tell it any
 /// more; and becomes the test, which has no more rights than whoever started it.
@@ -69,55 +69,42 @@ pub(super) fn have(folder: &Path, text: &str) {
     std::fs::remove_file(done).expect("our file");
 }
 
-fn mount(root: &Path, size: &str, first: &str) {
-    let state = root.join("state");
-    std::fs::DirBuilder::new().mode(0o700).create(&state).expect("a folder");
-    let options = format!("size={size},mode=700");
-    order(root, &format!("mount -t tmpfs -o {options} none . && cd \"$PWD\" && {first}"));
-}
-
-/// A daemon whose `state` is a disk of its own.
+/// The folder `state` of a root, a disk of its own until this is dropped.
 #[derive(Debug)]
 pub struct Disk {
-    /// The daemon.
-    pub daemon: Daemon,
+    root: PathBuf,
 }
 
 impl Disk {
-    /// Starts a daemon on a disk of this size (`256k`), in which `first` was done by a shell.
-    pub fn start(size: &str, first: &str, config: &str) -> Self {
-        let daemon = Daemon::start_by(config, |root| {
-            mount(root, size, first);
-            command(&program("runtimed"), root)
-        });
-        Self { daemon }
-    }
-
-    /// Tries to start a daemon on a full disk below this root; what came of it, and what is on the
-    /// disk then.
-    pub fn start_full(root: &Path) -> (Output, Vec<String>) {
-        mount(root, "64k", FILL);
-        let output = command(&program("runtimed"), root).output().expect("runtimed starts");
-        let entries = std::fs::read_dir(root.join("state")).expect("the disk").flatten();
-        let left = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-        order(root, "umount -l .");
-        (output, left)
+    /// Makes one of this size (`256k`), in which `first` is done by a shell.
+    pub fn mount(root: &Path, size: &str, first: &str) -> Self {
+        let state = root.join("state");
+        std::fs::DirBuilder::new().mode(0o700).create(&state).expect("a folder");
+        let options = format!("size={size},mode=700");
+        order(root, &format!("mount -t tmpfs -o {options} none . && cd \"$PWD\" && {first}"));
+        Self { root: root.to_owned() }
     }
 
     /// Fills it to the last byte.
     pub fn fill(&self) {
-        order(self.daemon.root(), FILL);
+        order(&self.root, FILL);
     }
 
     /// Gives back what [`Self::fill`] took.
     pub fn empty(&self) {
-        order(self.daemon.root(), "rm -f ballast crumbs");
+        order(&self.root, "rm -f ballast crumbs");
+    }
+
+    /// What is on it.
+    pub fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.join("state")).expect("the disk").flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
         // Else the root could not be removed.
-        order(self.daemon.root(), "umount -l .");
+        order(&self.root, "umount -l .");
     }
 }

@@ -1,7 +1,8 @@
 //! What a daemon holds of the machine, so that a test can say that nothing is left.
 
-use super::process::with_role;
-use crate::{Daemon, wait_for};
+use super::Subject;
+use super::process::{descendants, with_role};
+use crate::wait_for;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Looks, once no deploy's fetch worker is on its way out.
-    pub fn at_rest(daemon: &Daemon) -> Self {
+    pub fn at_rest(daemon: &dyn Subject) -> Self {
         wait_for("fetch workers have ended", || {
             with_role(daemon, "fetch").is_empty().then_some(())
         });
@@ -32,7 +33,7 @@ impl Ledger {
     }
 
     /// Looks.
-    pub fn of(daemon: &Daemon) -> Self {
+    pub fn of(daemon: &dyn Subject) -> Self {
         let links = descriptors(daemon.pid());
         let memfds = links.as_ref().map(|links| {
             links.iter().filter(|link| link.to_string_lossy().contains("memfd:")).count()
@@ -42,7 +43,7 @@ impl Ledger {
         files.retain(|path| !path.ends_with("log"));
         files.sort();
         Self {
-            processes: daemon.descendants().len(),
+            processes: descendants(daemon).len(),
             descriptors: links.map(|links| links.len()),
             memfds,
             cgroups: cgroups(daemon).len(),
@@ -54,14 +55,14 @@ impl Ledger {
     /// The same, and the net role, which is started once and stays: a process, its link, pidfd and
     /// log, and its cgroup in each tree.
     #[must_use]
-    pub fn and_the_net_role(&self, daemon: &Daemon) -> Self {
+    pub fn and_the_net_role(&self, daemon: &dyn Subject) -> Self {
         let descriptors = self.descriptors.map(|count| count + 3);
         let cgroups = self.cgroups + rooms(daemon).len();
         Self { processes: self.processes + 1, descriptors, cgroups, ..self.clone() }
     }
 
     /// Waits until the daemon holds no more than this again.
-    pub fn wait_restored(&self, daemon: &Daemon) {
+    pub fn wait_restored(&self, daemon: &dyn Subject) {
         wait_for(&format!("nothing is left beside {self:?}"), || {
             Self::of(daemon).is_within(self).then_some(())
         });
@@ -85,7 +86,7 @@ fn descriptors(pid: u32) -> Option<Vec<PathBuf>> {
 }
 
 /// The cgroups that hold those of this daemon's sandboxes, one in each tree.
-pub fn rooms(daemon: &Daemon) -> Vec<PathBuf> {
+pub fn rooms(daemon: &dyn Subject) -> Vec<PathBuf> {
     let prefix = format!("runtimed-{}-", daemon.pid());
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from("/sys/fs/cgroup")];
@@ -98,7 +99,7 @@ pub fn rooms(daemon: &Daemon) -> Vec<PathBuf> {
 }
 
 /// The cgroups of this daemon's sandboxes.
-pub fn cgroups(daemon: &Daemon) -> Vec<PathBuf> {
+pub fn cgroups(daemon: &dyn Subject) -> Vec<PathBuf> {
     let rooms = rooms(daemon);
     rooms.iter().flat_map(|room| folders_in(room)).map(|(_, path)| path).collect()
 }

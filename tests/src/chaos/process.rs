@@ -1,6 +1,6 @@
 //! Faults of processes: killed, stopped, gone on.
 
-use crate::Daemon;
+use super::Subject;
 use nix::libc;
 use protocol::sys::{pidfd_open, pidfd_send_signal};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,32 +15,31 @@ pub struct Victim {
 
 impl Victim {
     /// The process with this number, if it is the daemon's.
-    pub fn new(daemon: &Daemon, pid: i32) -> Option<Self> {
+    pub fn new(daemon: &dyn Subject, pid: i32) -> Option<Self> {
         let pidfd = pidfd_open(pid).ok()?;
         // Asked once the descriptor holds the process: a number used again would be seen here.
         let is_ours =
-            pid == i32::try_from(daemon.pid()).ok()? || daemon.descendants().contains(&pid);
+            pid == i32::try_from(daemon.pid()).ok()? || descendants(daemon).contains(&pid);
         is_ours.then_some(Self { pid, pidfd })
     }
 
     /// The process of a component, once there is one.
-    pub fn of(daemon: &Daemon, name: &str) -> Self {
+    pub fn of(daemon: &dyn Subject, name: &str) -> Self {
         crate::wait_for(&format!("{name} has a process"), || {
-            let pid = daemon.row(name)?["pid"].as_i64()?;
-            Self::new(daemon, i32::try_from(pid).ok()?)
+            Self::new(daemon, daemon.pid_of(name)?)
         })
     }
 
     /// The process of a component that is not this one any more.
-    pub fn next_of(daemon: &Daemon, name: &str, before: i32) -> Self {
+    pub fn next_of(daemon: &dyn Subject, name: &str, before: i32) -> Self {
         crate::wait_for(&format!("{name} has another process"), || {
-            let pid = i32::try_from(daemon.row(name)?["pid"].as_i64()?).ok()?;
+            let pid = daemon.pid_of(name)?;
             if pid == before { None } else { Self::new(daemon, pid) }
         })
     }
 
     /// The process that plays this role (`spawner`, `net`), once there is one.
-    pub fn role(daemon: &Daemon, role: &str) -> Self {
+    pub fn role(daemon: &dyn Subject, role: &str) -> Self {
         crate::wait_for(&format!("somebody plays {role}"), || {
             Self::new(daemon, with_role(daemon, role).into_iter().next()?)
         })
@@ -80,13 +79,28 @@ impl Victim {
     }
 }
 
+/// All living processes below a daemon.
+pub fn descendants(daemon: &dyn Subject) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut parents = vec![i32::try_from(daemon.pid()).expect("a pid")];
+    while let Some(parent) = parents.pop() {
+        for (pid, of) in crate::processes() {
+            if of == parent && !found.contains(&pid) {
+                found.push(pid);
+                parents.push(pid);
+            }
+        }
+    }
+    found
+}
+
 /// Living processes of a daemon that play this role.
-pub fn with_role(daemon: &Daemon, role: &str) -> Vec<i32> {
+pub fn with_role(daemon: &dyn Subject, role: &str) -> Vec<i32> {
     let plays = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).any(|word| word == role.as_bytes())
     };
-    daemon.descendants().into_iter().filter(plays).collect()
+    descendants(daemon).into_iter().filter(plays).collect()
 }
 
 /// The state of a process as the kernel prints it; `None` if there is none, not even a zombie.

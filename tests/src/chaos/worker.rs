@@ -1,6 +1,6 @@
 //! A folder of programs in which the worker is a faulty one.
 
-use crate::{Daemon, command, program};
+use crate::{command, program};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::io::Write as _;
@@ -59,9 +59,9 @@ impl Programs {
         Self { folder }
     }
 
-    /// A daemon of these programs.
-    pub fn daemon(&self, config: &str) -> Daemon {
-        Daemon::start_from(self.folder.path(), config)
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What starts a daemon of these programs on this root.

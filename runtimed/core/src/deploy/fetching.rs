@@ -203,8 +203,8 @@ impl Ua {
             return;
         }
         deploy.spawns = deploy.spawns.saturating_add(1);
-        let may_help =
-            why != INCOMPATIBLE && deploy.spawns <= SPAWN_TRIES && deploy.descriptor.is_none();
+        let described = deploy.descriptor.is_some();
+        let may_help = why != INCOMPATIBLE && deploy.spawns <= SPAWN_TRIES && !described;
         // Another one may do better, but that one was in foreign hands is on record.
         if why == "protocol" {
             let (name, detail) = (key.to_string(), format!("the fetch worker: {text}"));
@@ -215,10 +215,10 @@ impl Ua {
         }
         let refusal =
             Refusal::new(Reason::SandboxUnavailable, format!("the fetch worker died: {text}"));
-        let stage = match (&deploy.descriptor, sandbox.verified && sandbox.ready) {
-            (Some(_), _) => "source",
-            (None, true) => "descriptor",
-            (None, false) => "sandbox",
+        let stage = match (described, sandbox.verified && sandbox.ready) {
+            (true, _) => "source",
+            (false, true) => "descriptor",
+            (false, false) => "sandbox",
         };
         self.fail(now, key, refusal.at(stage), out);
     }
