@@ -134,16 +134,16 @@ fn fault_028_store_what_the_registry_gave_and_was_told_on_a_full_disk_outlives_a
         let domain = Domain::start(HOME);
         let runtime = "addresses = \"node\"\nregister = true";
         let config = format!("[runtime]\ndomain = \"{HOME}\"\n{runtime}\n{}", domain.config());
-        let mut disk = OnDisk::start("1m", "true", &config);
+        let OnDisk { mut daemon, disk } = OnDisk::start("1m", "true", &config);
         disk.fill();
         let (mut rounds, mut many) = (0, Vec::new());
         wait_for("the disk is full for the store", || {
             rounds += 1;
-            many.push(claim_many(&disk.daemon, rounds));
-            (store(&disk.daemon).0 == "degraded").then_some(())
+            many.push(claim_many(&daemon, rounds));
+            (store(&daemon).0 == "degraded").then_some(())
         });
         drop(many);
-        let mut carol = App::connect(&disk.daemon.bus(), "carol", &[CAROL]);
+        let mut carol = App::connect(&daemon.bus(), "carol", &[CAROL]);
         let chat = allocated(&mut carol, "chat");
         let at = below(&carol, "subscriptions");
         let answer = carol.call("subscribe", &at, &json!({"subscribe": [ROOM]}));
@@ -153,16 +153,16 @@ fn fault_028_store_what_the_registry_gave_and_was_told_on_a_full_disk_outlives_a
             let all = domain.run(domain.node.registered()).unwrap();
             (all.get(CAROL)?["status"] == "live").then_some(())
         });
-        assert_eq!(store(&disk.daemon).0, "degraded");
+        assert_eq!(store(&daemon).0, "degraded");
         disk.empty();
-        wait_store(&disk.daemon, "ok");
+        wait_store(&daemon, "ok");
         let (told, registered) =
             (domain.told("subscribe", ROOM), sent(&domain, "update", &registry));
-        disk.daemon.restart(SIGKILL);
+        daemon.restart(SIGKILL);
         wait_for("the node is told of the subscription by nobody's wish", || {
             (domain.told("subscribe", ROOM) > told).then_some(())
         });
-        let mut carol = App::connect(&disk.daemon.bus(), "carol", &[CAROL]);
+        let mut carol = App::connect(&daemon.bus(), "carol", &[CAROL]);
         assert_eq!(allocated(&mut carol, "chat"), chat);
         assert_eq!(
             sent(&domain, "create", &format!("domain://msg-node.{HOME}/address-allocation")),

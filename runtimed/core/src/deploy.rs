@@ -117,15 +117,7 @@ impl Ua {
             }
             return Ok(());
         }
-        if let Some(refusal) = self.pressure.refusal() {
-            return Err(refusal);
-        }
-        // Who waits for a login waits for another deploy.
-        let busy = |c: &&Component| c.deploy.as_ref().is_some_and(|deploy| !deploy.asks_login);
-        let deploying = self.components.values().filter(busy).count();
-        if deploying >= DEPLOYS_MAX {
-            return Err(Refusal::new(Reason::Overloaded, "too many deploys at once").retry(1_000));
-        }
+        self.has_room_for_deploy()?;
         if !self.components.contains_key(key) {
             if let RouteKey::Hyperty(url) = key {
                 let text = format!("there is no hyperty {url}");
@@ -172,6 +164,19 @@ impl Ua {
         self.mark(key);
         if !again {
             self.next_source(now, key, out);
+        }
+        Ok(())
+    }
+
+    /// Whether this is a time to start something new.
+    fn has_room_for_deploy(&self) -> Result<(), Refusal> {
+        if let Some(refusal) = self.pressure.refusal() {
+            return Err(refusal);
+        }
+        // Who waits for a login waits for another deploy.
+        let busy = |c: &&Component| c.deploy.as_ref().is_some_and(|deploy| !deploy.asks_login);
+        if self.components.values().filter(busy).count() >= DEPLOYS_MAX {
+            return Err(Refusal::new(Reason::Overloaded, "too many deploys at once").retry(1_000));
         }
         Ok(())
     }

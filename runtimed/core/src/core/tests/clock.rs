@@ -21,7 +21,7 @@ impl Bench {
         self.input(Input::Clock { epoch_ms });
     }
 
-    fn state(&mut self) -> String {
+    fn stub_state(&mut self) -> String {
         let token = self.others.len() as u64 + 1_000_000_000;
         self.operator(token, Command::Ps { all: true });
         match self.replies(token).pop() {
@@ -59,7 +59,7 @@ impl Bench {
             bench.pass(wait);
             let refusal = bench.refusal(alice);
             let due = bench.core.next_deadline();
-            let (now, state) = (bench.now, bench.state());
+            let (now, state) = (bench.now, bench.stub_state());
             story.push(format!("{turn} at {now}: {state} {refusal:?} {due:?}"));
         }
         let events = bench.others.iter().filter_map(|effect| match effect {
@@ -113,18 +113,18 @@ fn fault_051_a_quarantine_that_outlives_the_runtime_is_neither_lengthened_nor_fo
     };
     // Set back while no runtime lived: it rests for no longer than it would have from the start.
     let mut bench = next(&first, until - DAY_MS);
-    assert_eq!(bench.state(), "quarantined");
+    assert_eq!(bench.stub_state(), "quarantined");
     bench.pass(QUARANTINE_MS[0]);
-    assert_eq!(bench.state(), "dormant");
-    assert_eq!(next(&first, until + DAY_MS).state(), "dormant");
+    assert_eq!(bench.stub_state(), "dormant");
+    assert_eq!(next(&first, until + DAY_MS).stub_state(), "dormant");
     // Set while the runtime lives: what is kept is right by the new clock.
     for jumped in [EPOCH_MS + DAY_MS, EPOCH_MS - DAY_MS] {
         first.clock_is_set(jumped);
         let until = first.quarantined_until().unwrap();
         assert_eq!(until, jumped + first.now + QUARANTINE_MS[0]);
         let mut bench = next(&first, until - 1_000);
-        assert_eq!(bench.state(), "quarantined");
+        assert_eq!(bench.stub_state(), "quarantined");
         bench.pass(1_000);
-        assert_eq!(bench.state(), "dormant");
+        assert_eq!(bench.stub_state(), "dormant");
     }
 }
