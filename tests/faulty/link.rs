@@ -292,5 +292,7 @@ fn descriptor() -> Descriptor {
         configuration: "{}".to_owned(),
         wanted: Vec::new(),
         signed: false,
+        resources: Vec::new(),
+        data_objects: Vec::new(),
     }
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod control;
 mod echo;
 mod fairness;
@@ -83,6 +84,9 @@ fn bench(choices: &Choices, parts: &[&str]) {
     }
     if wanted("memory") {
         memory::run(&reference);
+    }
+    if wanted("addresses") {
+        addresses::run(&reference, choices.rounds);
     }
     machine::print_state("after");
 }

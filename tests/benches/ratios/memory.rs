@@ -63,7 +63,7 @@ fn pids(world: &World) -> Vec<i32> {
 }
 
 /// A line of `/proc/PID/<file>` in KiB; `None` if this user may not read it.
-fn kib(pid: i32, file: &str, key: &str) -> Option<f64> {
+pub(crate) fn kib(pid: i32, file: &str, key: &str) -> Option<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()

@@ -112,6 +112,51 @@ impl Reference {
     }
 }
 
+/// What the kit's relay does with a hundred and with a hundred thousand addresses, run by run.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    /// Round trips with few.
+    pub(crate) few: Vec<Run>,
+    /// With many.
+    pub(crate) many: Vec<Run>,
+    /// Bytes of memory for each.
+    pub(crate) bytes_each: f64,
+}
+
+impl Reference {
+    /// The kit's own measurement, so many times each. `None` without a kit.
+    pub(crate) fn growth(&self, times: usize) -> Option<Growth> {
+        let Self::Kit(kit) = self else { return None };
+        let (mut few, mut many, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..times {
+            let (less, small) = self.scale(kit, 100);
+            let (more, large) = self.scale(kit, 100_000);
+            few.push(small);
+            many.push(large);
+            bytes.push((more - less) * 1_024.0 / 99_900.0);
+        }
+        Some(Growth { few, many, bytes_each: crate::figures::median(&bytes) })
+    }
+
+    /// PSS in KiB and round trips of a relay with a hundred connections and so many addresses.
+    fn scale(&self, kit: &Path, addresses: usize) -> (f64, Run) {
+        let relay = self.relay();
+        let socket = relay.folder.path().join("s");
+        wait_for("the relay listens", || UnixStream::connect(&socket).ok());
+        let output = Command::new(kit.join("target/release/msgbench"))
+            .arg("raw")
+            .arg(&socket)
+            .args(["scale", "300", "2000", &format!("100,{addresses},{}", relay.child.id())])
+            .stdin(Stdio::null())
+            .output()
+            .expect("the kit's msgbench runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let figures: Value = serde_json::from_str(said.trim()).expect("figures of the kit");
+        let number = |name: &str| figures[name].as_f64().expect("a figure of the kit");
+        (number("broker_pss_kb"), Run { middle: number("p50_us"), high: number("p99_us") })
+    }
+}
+
 impl Relay {
     /// Two clients that exchange JSON messages of `size` bytes.
     pub(crate) fn pair(&self, size: usize) -> Pair {

@@ -149,7 +149,8 @@ fn echo_programs() -> tempfile::TempDir {
     folder
 }
 
-fn line(head: &str, size: usize) -> Vec<u8> {
+/// A JSON line that begins like this and is made `size` bytes long by its body.
+pub(crate) fn line(head: &str, size: usize) -> Vec<u8> {
     let mut line = message(head, size.saturating_sub(1));
     line.push(b'\n');
     line
