@@ -1,5 +1,8 @@
 //! The demo, and what the documents tell a reader to type.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 use system_tests::program;
 
@@ -49,6 +52,15 @@ fn the_default_configuration_is_accepted_as_printed_and_uncommented() {
         .fold(String::new(), |all, line| all + line + "\n");
     assert!(uncommented.contains("\nmax_restarts = 5\n"), "{uncommented}");
     let folder = tempfile::tempdir().unwrap();
+    // What it names must be there.
+    let pair = Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates");
+    for (named, ours) in [("p2p.pem", "alpha.pem"), ("p2p.key", "alpha.key")] {
+        let copy = folder.path().join(named);
+        std::fs::copy(pair.join(ours), &copy).unwrap();
+        std::fs::set_permissions(copy, Permissions::from_mode(0o600)).unwrap();
+    }
+    let place = format!("\"{}/p2p.", folder.path().display());
+    let uncommented = uncommented.replace("\"/etc/runtimed/p2p.", &place);
     for (name, text) in [("printed", text), ("uncommented", uncommented)] {
         let path = folder.path().join(name);
         std::fs::write(&path, &text).unwrap();
