@@ -127,6 +127,8 @@ pub const STATUS_EVENT_MS: u64 = 1_000;
 pub const REFUSED_HOSTS_TOLD: usize = 8;
 /// Milliseconds within which equal refusals of one link are one event.
 pub const REFUSED_EVENT_MS: u64 = 1_000;
+/// Milliseconds that become of those while it goes on: a day of it is some 1,440 events.
+pub const REFUSED_EVENT_MOST_MS: u64 = 60_000;
 /// Milliseconds to which deadlines are rounded up, so that a sweep answers many.
 pub const DEADLINE_GRAIN_MS: u64 = 10;
 /// Milliseconds for one whole deploy, less than a requester waits.

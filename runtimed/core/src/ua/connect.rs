@@ -5,9 +5,7 @@ use super::sandbox::{Owner, Stream};
 use super::{Happened, Ua, UaOut};
 use crate::effect::{Attach, Effect};
 use crate::input::{SandboxId, StreamHandle, Time};
-use crate::limits::{
-    CONNECT_MS, CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, EXITS_KEPT, REFUSED_EVENT_MS,
-};
+use crate::limits::{CONNECT_MS, CONNECTIONS_PER_SANDBOX, CONNECTIONS_WAITING, EXITS_KEPT};
 use crate::settings::Settings;
 use crate::supervise::delay;
 use protocol::ctl::{ConnectError, CtlDown, Role, Target};
@@ -105,7 +103,7 @@ impl Ua {
         }
     }
 
-    /// One event a second and sandbox: a stub that asks in a loop must not wash the record away.
+    /// One event a second and sandbox, and fewer while it goes on: a stub that asks in a loop must not wash the record away.
     pub(super) fn note_refused(
         &mut self,
         now: Time,
@@ -115,19 +113,10 @@ impl Ua {
     ) {
         let name = self.key_of(id).map_or(String::new(), |key| key.to_string());
         let Some(sandbox) = self.sandboxes.get_mut(&id) else { return };
-        let before = match sandbox.refused {
-            Some((until, more)) if now < until => {
-                sandbox.refused = Some((until, more.saturating_add(1)));
-                return;
-            }
-            Some((_, more)) => more,
-            None => 0,
-        };
-        sandbox.refused = Some((Time(now.0.saturating_add(REFUSED_EVENT_MS)), 0));
-        let detail = if before == 0 {
-            detail.to_owned()
-        } else {
-            format!("{detail}, and {before} more before it")
+        let Some(all) = sandbox.refused.take(now, 1) else { return };
+        let detail = match all.saturating_sub(1) {
+            0 => detail.to_owned(),
+            before => format!("{detail}, and {before} more before it"),
         };
         let what = Happened::new("refused", &name, &detail);
         self.event(now, what.sandbox(id).reason("policy"), out);

@@ -2,6 +2,7 @@
 //! connections and to nobody else.
 
 use super::component::State;
+use super::rates::Seldom;
 use super::sandbox::{Guest, Sandbox};
 use super::{Happened, Ua, UaOut, bounded};
 use crate::effect::Attach;
@@ -23,6 +24,10 @@ pub(crate) struct Door {
     last_guest: u32,
     /// Connections that were turned away or shown out.
     pub(crate) refused: u64,
+    /// Which of those that the net role turned away are events.
+    turned_away: Seldom,
+    /// Which of its failures to listen are.
+    closed: Seldom,
     /// An operator took the handler out: it stays out until one asks for it.
     pub(crate) removed: bool,
 }
@@ -164,15 +169,21 @@ impl Ua {
         (error, turned_away): (Option<String>, u64),
         out: &mut Vec<UaOut>,
     ) {
+        self.door.refused = self.door.refused.saturating_add(turned_away);
         let detail = match error {
             Some(error) => {
+                let Some(times) = self.door.closed.take(now, 1) else { return };
                 let at = self.settings.p2p.as_ref().map_or("", |p2p| p2p.listen.as_str());
-                format!("nobody can come to {at}: {}", bounded(&error, GUEST_TEXT_BYTES))
+                let why = bounded(&error, GUEST_TEXT_BYTES);
+                let more = if times > 1 { format!(" ({times} times)") } else { String::new() };
+                format!("nobody can come to {at}: {why}{more}")
             }
-            None if turned_away > 0 => format!("{turned_away} connections were turned away"),
+            None if turned_away > 0 => {
+                let Some(all) = self.door.turned_away.take(now, turned_away) else { return };
+                format!("{all} connections were turned away")
+            }
             None => return,
         };
-        self.door.refused = self.door.refused.saturating_add(turned_away);
         let what = Happened::new("refused", "net", &detail);
         self.event(now, what.sandbox(id).reason("policy"), out);
     }

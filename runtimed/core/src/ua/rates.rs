@@ -4,8 +4,9 @@
 use crate::bucket::Bucket;
 use crate::input::Time;
 use crate::limits::{
-    CONNECTS_BURST, CONNECTS_PER_SECOND, LOG_LINES_BURST, LOG_LINES_PER_SECOND, STATUS_EVENT_MS,
-    STATUS_EVENTS_BURST, WORKER_CTL_BURST, WORKER_CTL_PER_SECOND,
+    CONNECTS_BURST, CONNECTS_PER_SECOND, LOG_LINES_BURST, LOG_LINES_PER_SECOND,
+    REFUSED_EVENT_MOST_MS, REFUSED_EVENT_MS, STATUS_EVENT_MS, STATUS_EVENTS_BURST,
+    WORKER_CTL_BURST, WORKER_CTL_PER_SECOND,
 };
 
 /// The rates of one worker.
@@ -36,6 +37,33 @@ impl Rates {
         }
         self.lost_lines = self.lost_lines.saturating_add(1);
         None
+    }
+}
+
+/// Which of many of a kind are events: the first, then fewer the longer it goes on, each for all
+/// that came since. What could be caused from outside would else wash the record away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seldom {
+    /// When the next one may be told.
+    until: Time,
+    /// Milliseconds from the last one to that.
+    every: u64,
+    untold: u64,
+}
+
+impl Seldom {
+    /// Of how many an event tells, if it is told now.
+    pub(crate) fn take(&mut self, now: Time, count: u64) -> Option<u64> {
+        self.untold = self.untold.saturating_add(count);
+        if now < self.until {
+            return None;
+        }
+        // Quiet for as long again: it is something new.
+        let quiet = now.0 >= self.until.0.saturating_add(self.every);
+        let every = if quiet { 0 } else { self.every.saturating_mul(2) };
+        self.every = every.clamp(REFUSED_EVENT_MS, REFUSED_EVENT_MOST_MS);
+        self.until = Time(now.0.saturating_add(self.every));
+        Some(std::mem::take(&mut self.untold))
     }
 }
 

@@ -6,7 +6,7 @@
 //! ```
 
 use super::Bridge;
-use super::rates::Rates;
+use super::rates::{Rates, Seldom};
 use crate::input::{LinkId, Time};
 use protocol::address::RouteKey;
 use protocol::ctl::{ConfinedReport, Level, Role};
@@ -62,8 +62,8 @@ pub(crate) struct Sandbox {
     pub(crate) streams: BTreeMap<u32, Stream>,
     /// Those who came and were handed to it, by the number that they were given.
     pub(crate) guests: BTreeMap<u32, Guest>,
-    /// When the next refused connection is an event of its own, and how many came before.
-    pub(crate) refused: Option<(Time, u32)>,
+    /// Which refused connections are events.
+    pub(crate) refused: Seldom,
     pub(crate) rates: Rates,
     /// The signal that an operator sent.
     pub(crate) signalled: Option<i32>,
@@ -92,7 +92,7 @@ impl Sandbox {
             bridge: None,
             streams: BTreeMap::new(),
             guests: BTreeMap::new(),
-            refused: None,
+            refused: Seldom::default(),
             rates: Rates::new(now),
             signalled: None,
             deadline: Some(deadline),

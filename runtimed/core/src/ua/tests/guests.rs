@@ -188,3 +188,50 @@ fn a_handler_whose_catalogue_was_down_is_tried_again_by_itself() {
     world.pass(1_500);
     assert_eq!(world.ps("p2p-handler").state, "active");
 }
+
+#[test]
+fn attack_022_strangers_at_the_door_do_not_wash_the_record_away() {
+    let (mut world, _) = listening();
+    let net = *world.of(Role::Net).first().expect("a net role");
+    let before = world.events().len();
+    for _ in 0..500 {
+        world.up(net, CtlUp::Listening { error: None, turned_away: 1 });
+        world.up(net, CtlUp::Listening { error: Some("no".to_owned()), turned_away: 0 });
+    }
+    let told = world.events().len() - before;
+    assert!(told < 10, "{told} events at one moment, of what one process says");
+}
+
+#[test]
+fn attack_022_a_day_of_knocking_does_not_wash_the_record_away() {
+    let (mut world, _) = listening();
+    let net = *world.of(Role::Net).first().expect("a net role");
+    let before = world.events().len();
+    // The net role counts once a second; that is what one stranger in a loop makes of it.
+    for _ in 0..20_000 {
+        world.up(net, CtlUp::Listening { error: None, turned_away: 1 });
+        world.now += 1_000;
+    }
+    let told = world.events().len() - before;
+    assert!(told < 500, "{told} events; the record holds 10,000");
+    assert_eq!(world.ua.door.refused, 20_000, "all are counted");
+    // After a pause it is told at once again.
+    world.now += 600_000;
+    world.up(net, CtlUp::Listening { error: None, turned_away: 1 });
+    assert_eq!(world.events().len() - before, told + 1);
+}
+
+#[test]
+fn attack_022_a_day_of_strangers_that_prove_nothing_does_not_wash_the_record_away() {
+    let (mut world, handler) = listening();
+    let before = world.events().len();
+    for conn in 1..=5_000 {
+        comes(&mut world, conn.into());
+        let refused = Some("no TLS with it".to_owned());
+        world.up(handler, CtlUp::Left { conn, refused });
+        world.now += 1_000;
+    }
+    let told = world.events().len() - before;
+    assert!(told < 100, "{told} events");
+    assert_eq!(world.ua.door.refused, 5_000, "all are counted");
+}
