@@ -38,6 +38,12 @@ impl Bucket {
         self.level >= 1_000
     }
 
+    /// Whether nothing was taken for so long that it is as new.
+    pub(crate) fn is_full(&mut self, now: Duration) -> bool {
+        self.refill(now);
+        self.level >= self.most()
+    }
+
     /// Takes one token, or counts that there was none.
     pub(crate) fn take(&mut self, now: Duration) -> bool {
         let has = self.has(now);
@@ -86,9 +92,11 @@ mod tests {
         assert!(!bucket.take(Duration::from_millis(1_100)));
         bucket.earn();
         assert!(bucket.take(Duration::from_millis(1_100)));
+        assert!(!bucket.is_full(Duration::from_millis(1_399)));
+        assert!(bucket.is_full(Duration::from_millis(1_400)));
         for _ in 0..9 {
             bucket.earn();
         }
-        assert_eq!((0..9).filter(|_| bucket.take(Duration::from_millis(1_100))).count(), 3);
+        assert_eq!((0..9).filter(|_| bucket.take(Duration::from_millis(1_400))).count(), 3);
     }
 }

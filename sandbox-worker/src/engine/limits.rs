@@ -85,8 +85,13 @@ pub(crate) const STOP_SOCKETS: Duration = Duration::from_millis(500);
 pub(crate) const GUESTS_FROM: u32 = 0x4000_0000;
 /// Connections that came in and have not ended: as many as the runtime lets in.
 pub(crate) const GUESTS_MAX: usize = protocol::limits::GUESTS_MAX;
+/// Those of them of whom it is not known who they are; one more, and the one who has said nothing for
+/// longest is shown out. Their places are kept for them, so that whoever proves who it is gets in.
+pub(crate) const STRANGERS_MAX: usize = 16;
+/// Those of them who have proved who they are.
+pub(crate) const GUESTS_KNOWN_MAX: usize = GUESTS_MAX.saturating_sub(STRANGERS_MAX);
 /// How long somebody who came may take to say who it is: TLS and the handshake of the WebSocket.
-pub(crate) const GUEST_HANDSHAKE: Duration = Duration::from_secs(10);
+pub(crate) const GUEST_HANDSHAKE: Duration = Duration::from_secs(3);
 /// Bytes of one message of somebody who came: a little more than the largest that has its place in
 /// one packet.
 pub(crate) const GUEST_MESSAGE_BYTES: usize = 256 * 1_024;

@@ -31,7 +31,15 @@ pub(crate) const DNS_ANSWER_BYTES: usize = 4_096;
 /// Bytes that are read of `/etc/hosts` and `/etc/resolv.conf`.
 pub(crate) const HOSTS_BYTES: u64 = 1_048_576;
 /// Connections of one address that are in at a time: a few, or one host could keep all others out.
-pub(crate) const GUESTS_PER_ADDRESS: usize = 32;
+pub(crate) const GUESTS_PER_ADDRESS: usize = 16;
+/// Bits of an IPv6 address that say whose it is: one host may have all the others.
+pub(crate) const NETWORK_BITS: u32 = 64;
+/// Connections a second of one address that are let in on average.
+pub(crate) const ADDRESS_PER_SECOND: u32 = 2;
+/// Connections of one address that are let in at once.
+pub(crate) const ADDRESS_BURST: u32 = 16;
+/// Addresses whose rate is known; with more, only the rate of all together holds.
+pub(crate) const ADDRESSES_RATED: usize = 1_024;
 /// Connections a second that are let in on average.
 pub(crate) const GUESTS_PER_SECOND: u32 = 20;
 /// Connections that are let in at once.

@@ -1,7 +1,8 @@
 //! Connections that come in: TLS, whose they are, the WebSocket, and what they may send.
 //!
 //! Whoever connects is a stranger until its certificate says that it is of a domain which may come,
-//! and costs no more than a task and a deadline until then. The path of its request names the domain
+//! and costs no more than a task and a deadline until then. There are few places for strangers, and
+//! none of the others' is taken by one: more of them show each other out. The path of its request names the domain
 //! that it speaks for.
 
 use super::peers::Door;
@@ -11,10 +12,11 @@ use crate::engine::Net;
 use crate::engine::bucket::Bucket;
 use crate::engine::limits::{
     GUEST_HANDSHAKE, GUEST_MESSAGE_BYTES, GUEST_MESSAGES_BURST, GUEST_MESSAGES_PER_SECOND,
-    GUEST_PING, GUEST_SILENCE, GUESTS_FROM,
+    GUEST_PING, GUEST_SILENCE, GUESTS_FROM, GUESTS_KNOWN_MAX, STRANGERS_MAX,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::Receiver;
@@ -41,6 +43,37 @@ pub(super) struct Guest {
 /// Number of a guest among the sockets of the engine.
 pub(super) const fn conn_of(id: u32) -> u32 {
     GUESTS_FROM | (id & GUESTS_FROM.wrapping_sub(1))
+}
+
+/// Who is in, by the numbers that the daemon gave.
+#[derive(Debug, Default)]
+pub(super) struct Lobby {
+    /// And from where, oldest first.
+    strangers: VecDeque<(u32, String)>,
+    known: HashSet<u32>,
+}
+
+impl Lobby {
+    /// A stranger came; who is to go for it, if somebody is.
+    pub(super) fn came(&mut self, id: u32, from: &str) -> Option<(u32, String)> {
+        let full = self.strangers.len() >= STRANGERS_MAX;
+        let oldest = if full { self.strangers.pop_front() } else { None };
+        self.strangers.push_back((id, from.to_owned()));
+        oldest
+    }
+
+    /// One of them has proved who it is; whether it may stay.
+    pub(super) fn known(&mut self, id: u32) -> bool {
+        let before = self.strangers.len();
+        self.strangers.retain(|(stranger, _)| *stranger != id);
+        let came = self.strangers.len() < before;
+        came && self.known.len() < GUESTS_KNOWN_MAX && self.known.insert(id)
+    }
+
+    pub(super) fn left(&mut self, id: u32) {
+        self.strangers.retain(|(stranger, _)| *stranger != id);
+        self.known.remove(&id);
+    }
 }
 
 /// Takes the domain of the path, if the certificate is of it.

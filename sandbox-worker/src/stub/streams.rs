@@ -1,9 +1,9 @@
 //! Connections of the component: each is a task over a stream that the daemon gives on request.
 
-use super::guests::{self, Guest};
+use super::guests::{self, Guest, Lobby};
 use super::peers::{self, Door};
 use super::{http, websocket};
-use crate::engine::limits::{CONNECT, GUESTS_FROM, GUESTS_MAX, WS_BUFFER_MESSAGES};
+use crate::engine::limits::{CONNECT, WS_BUFFER_MESSAGES};
 use crate::engine::{Attempt, Net, host_of};
 use crate::fetch::tls;
 use crate::port::{Port, PortError};
@@ -185,7 +185,7 @@ pub(super) struct Streams {
     last_req: u32,
     closed: Rc<RefCell<Vec<u32>>>,
     left: Rc<RefCell<Vec<Left>>>,
-    guests: usize,
+    lobby: Lobby,
 }
 
 impl Streams {
@@ -201,7 +201,7 @@ impl Streams {
             last_req: 0,
             closed: Rc::default(),
             left: Rc::default(),
-            guests: 0,
+            lobby: Lobby::default(),
         };
         (streams, asked)
     }
@@ -227,11 +227,9 @@ impl Streams {
     /// Somebody came.
     pub(super) fn arrived(&mut self, guest: Guest) {
         let (id, left) = (guest.id, Rc::clone(&self.left));
-        if self.guests >= GUESTS_MAX {
-            left.borrow_mut().push((id, Some(format!("more than {GUESTS_MAX} connections"))));
-            return;
+        if let Some((oldest, from)) = self.lobby.came(id, &guest.from) {
+            self.show_out(oldest, format!("{from}: it said too little before others came"));
         }
-        self.guests = self.guests.saturating_add(1);
         let door = self.dialer.rights.borrow_mut().door();
         let (commands, orders) = mpsc::channel(WS_BUFFER_MESSAGES.saturating_add(1));
         let run = guests::run(self.dialer.clone(), guest, door, orders);
@@ -246,8 +244,15 @@ impl Streams {
     /// Those who have left and are not yet reported.
     pub(super) fn take_left(&mut self) -> Vec<Left> {
         let left = std::mem::take(&mut *self.left.borrow_mut());
-        self.guests = self.running.keys().filter(|conn| **conn >= GUESTS_FROM).count();
+        for (id, _) in &left {
+            self.lobby.left(*id);
+        }
         left
+    }
+
+    fn show_out(&mut self, id: u32, why: String) {
+        self.give_up(guests::conn_of(id));
+        self.left.borrow_mut().push((id, Some(why)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -304,6 +309,10 @@ impl Streams {
                 self.last_req = self.last_req.wrapping_add(1).max(1);
                 self.opening.insert(self.last_req, reply);
                 CtlUp::Connect { req: self.last_req, target: Target::Tcp { host, port } }
+            }
+            Ask::Peer { conn, domain, .. } if !self.lobby.known(conn) => {
+                self.show_out(conn, format!("{domain}: too many have come"));
+                return Ok(());
             }
             Ask::Peer { conn, domain, told } => {
                 // Who waits for it goes on behind this on the link.

@@ -7,7 +7,7 @@ use crate::port::tests::DaemonEnd;
 use protocol::ctl::{CtlDown, CtlUp};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 
 /// Runs `test` with a role that has this listener from before.
 async fn with_door<F: Future<Output = ()>>(
@@ -55,6 +55,37 @@ async fn who_comes_is_relayed_to_the_sandbox_that_listens_and_to_no_other() {
         let (_, mut inside) = guest(&mut daemon).await;
         inside.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"more");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn attack_022_who_comes_and_goes_without_end_leaves_room_for_others() {
+    let (listener, at) = door();
+    with_door(Some(listener), |mut daemon| async move {
+        daemon.send(&CtlDown::NetListen { sandbox: 3 });
+        let other = TcpSocket::new_v4().unwrap();
+        other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let from = other.local_addr().unwrap().to_string();
+        let coming = tokio::task::spawn_local(async move {
+            for _ in 0..200 {
+                let mut stream = TcpStream::connect(at).await.unwrap();
+                assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+            }
+            let mut other = other.connect(at).await.unwrap();
+            other.write_all(b"here").await.unwrap();
+            other
+        });
+        let mut inside = loop {
+            match daemon.ctl().await {
+                (CtlUp::Incoming { from: who }, fds) if who == from => break stream(fds),
+                // Whoever else is let in is shown out at once.
+                (CtlUp::Incoming { .. } | CtlUp::Listening { .. }, _) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        inside.read_exact(&mut [0; 4]).await.unwrap();
+        coming.await.unwrap();
     })
     .await;
 }

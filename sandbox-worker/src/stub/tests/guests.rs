@@ -1,8 +1,9 @@
 //! Connections that come in, from runtimes that are whom they say and from others.
 
 use super::{LONG, World, assign, run};
-use crate::engine::limits::GUEST_MESSAGE_BYTES;
+use crate::engine::limits::{GUEST_MESSAGE_BYTES, STRANGERS_MAX};
 use crate::fetch::tls;
+use crate::stub::guests::Lobby;
 use crate::stub::peers::shown;
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::ctl::{CtlDown, CtlUp, EngineKind, PeerIdentity};
@@ -210,18 +211,47 @@ fn a_key_that_is_not_that_of_the_certificate_fails_the_deploy() {
 }
 
 #[test]
-fn there_are_only_so_many_guests_at_a_time() {
+fn attack_022_strangers_that_say_nothing_keep_nobody_out() {
     run(async {
         let mut world = listening(SERVER).await;
-        let streams: Vec<_> = (1..=64).map(|id| knock(&mut world, id)).collect();
-        knock(&mut world, 65);
-        assert_eq!(refused(&mut world, 65).await, "more than 64 connections");
-        drop(streams);
-        for _ in 0..64 {
-            assert!(left(&mut world).await.1.is_some());
+        let strangers = u32::try_from(STRANGERS_MAX).unwrap();
+        let mut silent: Vec<_> = (1..=strangers).map(|id| knock(&mut world, id)).collect();
+        let mut socket = visit(&mut world, 100, Some(BETA), "beta.example").await.unwrap();
+        let why = refused(&mut world, 1).await;
+        assert_eq!(why, "192.0.2.7:1: it said too little before others came");
+        assert_eq!(silent.remove(0).read(&mut [0]).await.unwrap(), 0);
+        let peer = CtlUp::Peer { conn: 100, domain: "beta.example".to_owned() };
+        assert_eq!(world.ctl().await.0, peer);
+        assert_eq!(world.told().await, json!(["came", "beta.example", 1]));
+        // Its place is no stranger's any more, whoever comes.
+        for id in 201..=200 + 2 * strangers {
+            silent.push(knock(&mut world, id));
         }
-        visit(&mut world, 66, Some(BETA), "beta.example").await.unwrap();
+        socket.send(Message::text("hello")).await.unwrap();
+        assert_eq!(world.told().await, json!(["said", 5]));
+        // All but as many as have places are gone: they were in before the message was.
+        let mut gone: Vec<_> = world.left.drain(..).map(|(conn, _)| conn).collect();
+        while gone.len() < silent.len() - STRANGERS_MAX {
+            gone.push(left(&mut world).await.0);
+        }
+        assert!(!gone.contains(&100), "{gone:?}");
     });
+}
+
+#[test]
+fn there_are_only_so_many_guests_at_a_time() {
+    let mut lobby = Lobby::default();
+    for id in 0..64 {
+        assert_eq!(lobby.came(id, ""), None);
+        assert_eq!(lobby.known(id), id < 48, "{id}");
+    }
+    assert!(!lobby.known(99), "it was never there");
+    lobby.came(99, "");
+    lobby.left(0);
+    assert!(lobby.known(99), "there is room again");
+    lobby.came(100, "");
+    lobby.left(100);
+    assert!(!lobby.known(100), "it was shown out before");
 }
 
 #[tokio::test(flavor = "current_thread", start_paused = true)]
