@@ -235,6 +235,7 @@ impl Engine {
                 Net::HttpEnd { conn, error } => call("httpEnd")?.call((conn, error)),
             }
         });
+        self.host.borrow_mut().heard = None;
     }
 
     /// Lets time pass: timers, delayed connections, promise jobs, until nothing is due or the slice

@@ -42,11 +42,12 @@ impl Refused {
 }
 
 /// Makes the frame of a posted message. The claims of its body and its wish for P2P are read here,
-/// so that the router never has to look into it.
+/// so that the router never has to look into it. `guest` is the domain of whoever came and has just
+/// been heard, which the router holds its claims to.
 ///
 /// # Errors
 /// It is no message, or too large.
-pub(crate) fn frame_of(posted: &Posted) -> Result<Frame, Refused> {
+pub(crate) fn frame_of(posted: &Posted, guest: Option<&str>) -> Result<Frame, Refused> {
     let kind = MessageType::from_word(&posted.kind).ok_or_else(|| {
         Refused::new(Reason::UnknownType, format!("there is no message type `{}`", posted.kind))
     })?;
@@ -63,6 +64,9 @@ pub(crate) fn frame_of(posted: &Posted) -> Result<Frame, Refused> {
         .body(posted.body.as_bytes());
     if kind == MessageType::Response {
         builder = builder.code(facts.code.unwrap_or(0));
+    }
+    if let Some(guest) = guest {
+        builder = builder.ext(ExtTag::Guest, guest.as_bytes());
     }
     for claim in &facts.claims {
         builder = builder.ext(ExtTag::Source, claim.as_bytes());
@@ -150,7 +154,7 @@ mod tests {
     #[test]
     fn what_the_router_needs_is_in_the_header_and_the_body_stays_as_written() {
         let body = r#"{ "source":"hyperty://a.example/s", "p2p":true, "value": 1.50 }"#;
-        let frame = frame_of(&posted("Read", body)).unwrap();
+        let frame = frame_of(&posted("Read", body), None).unwrap();
         let view = frame.view().unwrap();
         assert_eq!((view.id(), view.header.mtype), ("7", 2));
         assert!(view.has(flags::REPLY | flags::P2P | flags::ID_NUM));
@@ -165,15 +169,15 @@ mod tests {
 
     #[test]
     fn a_response_carries_its_code_and_a_request_does_not() {
-        let response = frame_of(&posted("response", r#"{"code":"200"}"#)).unwrap();
+        let response = frame_of(&posted("response", r#"{"code":"200"}"#), None).unwrap();
         assert_eq!(response.view().unwrap().header.code, 200);
-        let request = frame_of(&posted("create", r#"{"code":200}"#)).unwrap();
+        let request = frame_of(&posted("create", r#"{"code":200}"#), None).unwrap();
         assert_eq!(request.view().unwrap().header.code, 0);
     }
 
     #[test]
     fn what_is_no_message_is_refused_with_its_reason() {
-        let reason = |posted| frame_of(&posted).unwrap_err().reason;
+        let reason = |posted| frame_of(&posted, None).unwrap_err().reason;
         assert_eq!(reason(posted("shout", "")), Reason::UnknownType);
         assert_eq!(reason(posted("read", r#"{"source":1}"#)), Reason::Malformed);
         let large = format!("\"{}\"", "x".repeat(FRAME_BYTES_MAX));
@@ -212,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_refusal_goes_back_the_way_the_request_came() {
-        let request = frame_of(&posted("read", "")).unwrap();
+        let request = frame_of(&posted("read", ""), None).unwrap();
         let refused = Refused::new(Reason::NoRoute, "nobody listens");
         let frame = refusal_of(&request.view().unwrap(), &refused).unwrap();
         let view = frame.view().unwrap();

@@ -111,11 +111,10 @@ class Handler {
   // ----- from them
 
   _incoming(guest, message) {
-    // The runtime knows whom all guests together may speak for, but not which of them spoke.
-    const others = claimsOf(message).map(placeOf)
-      .filter((claim) => claim !== null && claim.domain !== guest.domain);
-    if (others.some(({ domain }) => [...this._guests.values()].some((other) => other.domain === domain))) {
-      console.warn(`${guest.domain} speaks for ${others[0].domain}`);
+    // For this stub least of all.
+    const forged = claimsOf(message).find((claim) => (placeOf(claim) || {}).domain !== guest.domain);
+    if (forged !== undefined) {
+      console.warn(`${guest.domain} speaks for ${forged.slice(0, 200)}`);
       if (isRequest(message)) {
         const body = { code: 403, reason: 'forged', desc: 'the sender does not own the address in from' };
         this._send(guest, { id: message.id, type: 'response', from: message.to, to: message.from, body });

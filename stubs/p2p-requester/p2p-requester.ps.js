@@ -169,6 +169,13 @@ class Requester {
     const message = parse(data);
     if (message === null) {
       console.warn('the other runtime sent something that is no message');
+    } else if (this._live && forged(message, this._configuration.remoteDomain)) {
+      console.warn('the other runtime speaks for somebody of another domain');
+      if (isRequest(message)) {
+        const body = { code: 403, reason: 'forged', desc: 'the sender does not own the address in from' };
+        const answer = { id: message.id, type: 'response', from: message.to, to: message.from, body };
+        socket.send(JSON.stringify(answer));
+      }
     } else if (this._live) {
       this._post(marked(message, this._url));
     } else if (message.from === SESSION && message.type === 'response') {
@@ -261,6 +268,14 @@ function isRequest(message) {
 function placeOf(address) {
   const match = /^[a-z0-9+.-]+:\/\/([^/@]+)((?:\/[^/]+)*)\/?$/i.exec(String(address));
   return match === null ? null : { domain: match[1].toLowerCase(), path: match[2] };
+}
+
+// Whether a message says that it speaks for somebody of another domain.
+function forged(message, domain) {
+  const body = message.body !== null && typeof message.body === 'object' ? message.body : {};
+  return [message.from, body.source, body.subscriber, body.reporter]
+    .filter((claim) => typeof claim === 'string')
+    .some((claim) => (placeOf(claim) || {}).domain !== domain);
 }
 
 // A message that came in here must not go back.

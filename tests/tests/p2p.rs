@@ -20,11 +20,11 @@ fn repository() -> PathBuf {
 
 impl Papers {
     fn new() -> Self {
-        Self::with_requester(|code| code)
+        Self::with(|_, code| code)
     }
 
-    /// Those of one whose requester is another.
-    fn with_requester(change: impl Fn(String) -> String) -> Self {
+    /// Those of one whose stubs are others.
+    fn with(change: impl Fn(&str, String) -> String) -> Self {
         let folder = tempfile::Builder::new().prefix("p2p-").tempdir().expect("a folder");
         let stubs = folder.path().join("protocolstub");
         std::fs::create_dir_all(&stubs).expect("a folder");
@@ -33,8 +33,7 @@ impl Papers {
                 let file = format!("{name}.{end}");
                 let from = repository().join("stubs").join(name).join(&file);
                 let text = std::fs::read_to_string(from).expect("a stub");
-                let text = if file == "p2p-requester.ps.js" { change(text) } else { text };
-                std::fs::write(stubs.join(&file), text).expect("its copy");
+                std::fs::write(stubs.join(&file), change(&file, text)).expect("its copy");
             }
         }
         for name in ["alpha", "beta", "gamma"] {
@@ -247,26 +246,35 @@ fn without_a_connection_messages_go_by_the_message_node_and_with_one_again_direc
 
 /// Says, once it is connected, what none of its domain may say; then that it is done.
 const FORGERIES: &str = r"
+    const HANDLER = this._remote + '/p2phandler/' + this._remote.split('/').pop();
     const forge = (from, body, type = 'update') => this._socket.send(JSON.stringify({
       id: 99, type, from, to: 'hyperty://beta.example/beta', body }));
     ['hyperty://beta.example/beta', 'hyperty://beta.example/other', 'hyperty://alpha.example/alpha',
       'hyperty://delta.example/x', 'domain://registry.gamma.example', 'domain-idp://gamma.example',
       'hyperty-runtime://gamma.example/another', 'hyperty-runtime://gamma.example/another/registry',
       'user://gamma.example/x', 'sip:x@gamma.example', this._remote, this._remote + '/registry',
+      HANDLER, HANDLER + '/status',
     ].forEach((from) => forge(from, {}));
+    this._socket.send(JSON.stringify({ id: 98, type: 'update', from: HANDLER, to: HANDLER + '/status',
+      body: { value: 'live', resource: 'hyperty-runtime://gamma.example/another' } }));
     forge('hyperty://gamma.example/gamma', { source: 'hyperty://alpha.example/alpha' });
     forge('hyperty://gamma.example/gamma', { done: true });
 ";
 
-#[test]
-fn attack_023_a_runtime_speaks_for_nobody_but_its_own_domain_and_what_else_it_says_is_counted() {
+/// Alpha and beta are connected; then gamma comes to beta and says what it may not. What beta's
+/// handler and its runtime say to that, and what was refused.
+fn forged(beta_papers: &Papers) -> (String, Vec<String>, u64) {
     let papers = Papers::new();
-    let forging = Papers::with_requester(|code| {
+    let said = |code: String| {
         code.replace("this._say('live');\n", &format!("this._say('live');\n{FORGERIES}"))
+    };
+    let forging = Papers::with(|file, code| match file {
+        "p2p-requester.ps.js" => said(code),
+        _ => code,
     });
     let (alpha, beta, gamma) = (free_port(), free_port(), free_port());
     let peers = [peer(&papers, "alpha", alpha), peer(&papers, "gamma", gamma)].concat();
-    let mut beta_side = Side::start("beta", &(config(&papers, "beta", beta) + &peers));
+    let mut beta_side = Side::start("beta", &(config(beta_papers, "beta", beta) + &peers));
     let to_beta = peer(&papers, "beta", beta);
     let mut alpha_side = Side::start("alpha", &(config(&papers, "alpha", alpha) + &to_beta));
     chat(&mut alpha_side, &mut beta_side, "I am the real one");
@@ -276,12 +284,29 @@ fn attack_023_a_runtime_speaks_for_nobody_but_its_own_domain_and_what_else_it_sa
     assert_eq!(heard["from"], "hyperty://gamma.example/gamma", "{heard}");
     assert_eq!(heard["body"]["done"], true, "nothing forged came before: {heard}");
     assert_eq!(beta_side.hear()["from"], json!(gamma_side.address), "what it was connected for");
-    let refused = beta_side.events("refused");
-    assert!(refused.iter().any(|detail| detail.contains("does not own")), "{refused:?}");
+    chat(&mut alpha_side, &mut beta_side, "still the real one");
     let said = beta_side.daemon.ctl(&["logs", "p2p-handler"]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    assert!(said.contains("gamma.example speaks for alpha.example"), "{said}");
-    let messages = beta_side.daemon.assert_conserved();
-    assert!(messages["refused"].as_u64() >= Some(9), "{messages}");
-    chat(&mut alpha_side, &mut beta_side, "still the real one");
+    let refused = beta_side.daemon.assert_conserved()["refused"].as_u64();
+    (said, beta_side.events("refused"), refused.unwrap_or_default())
+}
+
+#[test]
+fn attack_023_a_runtime_speaks_for_nobody_but_its_own_domain_and_not_for_the_stub_it_came_to() {
+    let (said, ..) = forged(&Papers::new());
+    for claim in ["hyperty://alpha.example/alpha", "hyperty://beta.example/beta", "p2phandler/"] {
+        let warned = said
+            .lines()
+            .any(|line| line.contains("gamma.example speaks for ") && line.contains(claim));
+        assert!(warned, "{claim}: {said}");
+    }
+}
+
+#[test]
+fn attack_023_nobody_does_by_a_handler_that_checks_nothing_and_what_they_say_is_counted() {
+    let careless = Papers::with(|_, code| code.replace("if (forged !== undefined)", "if (false)"));
+    let (said, events, refused) = forged(&careless);
+    assert!(!said.contains("speaks for"), "it hands all of it on: {said}");
+    assert!(events.iter().any(|detail| detail.contains("does not own")), "{events:?}");
+    assert!(refused >= 14, "{refused}");
 }

@@ -17,6 +17,9 @@ pub enum ExtTag {
     Source,
     /// `u32`: publications dropped before this one.
     Lagged,
+    /// Domain whose certificate was shown on the connection on which this came in, as the edge of
+    /// the stub that listens for connections knows it.
+    Guest,
     /// A tag of a later version: carried, not understood.
     Unknown(u8),
 }
@@ -32,6 +35,7 @@ impl ExtTag {
             Self::Peer => 5,
             Self::Source => 6,
             Self::Lagged => 7,
+            Self::Guest => 8,
             Self::Unknown(tag) => tag,
         }
     }
@@ -45,6 +49,7 @@ impl ExtTag {
             5 => Self::Peer,
             6 => Self::Source,
             7 => Self::Lagged,
+            8 => Self::Guest,
             other => Self::Unknown(other),
         }
     }

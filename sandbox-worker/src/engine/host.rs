@@ -133,6 +133,8 @@ impl Timers {
 
 #[derive(Debug, Default)]
 struct Buffered {
+    /// Domain of whoever came.
+    guest: Option<String>,
     bytes: usize,
     messages: usize,
     /// It was asked to close, or given up: once is enough, whatever the component believes.
@@ -161,6 +163,8 @@ pub(crate) struct Host {
     dials: Bucket,
     dial_again: Duration,
     sockets: HashMap<u32, Buffered>,
+    /// The socket whose message the component is being told of.
+    pub(super) heard: Option<u32>,
     last_conn: u32,
     /// When the coalesced lines on what was dropped may be written again.
     quiet_until: Duration,
@@ -184,6 +188,7 @@ impl Host {
             dials: Bucket::new(DIALS_PER_SECOND, DIALS_BURST),
             dial_again: Duration::ZERO,
             sockets: HashMap::new(),
+            heard: None,
             last_conn: 0,
             quiet_until: Duration::ZERO,
         }
@@ -238,7 +243,8 @@ impl Host {
             let desc = format!("more than {POSTS_PER_SECOND} messages a second");
             return Err(Refused::new(Reason::Flood, desc));
         }
-        let frame = frame_of(posted)?;
+        let heard = self.heard.and_then(|conn| self.sockets.get(&conn));
+        let frame = frame_of(posted, heard.and_then(|socket| socket.guest.as_deref()))?;
         let bytes = self.posted_bytes.saturating_add(frame.bytes().len());
         self.posted_bytes = bytes;
         self.outs.push_back(Out::Post(frame));
@@ -356,10 +362,14 @@ impl Host {
         self.now = now;
         match event {
             Net::WsOpened { conn, .. } => self.dial.opened(now, *conn),
-            Net::WsAccepted { conn, .. } => {
-                self.sockets.insert(*conn, Buffered::default());
+            Net::WsAccepted { conn, peer, .. } => {
+                let guest = Some(peer.clone());
+                self.sockets.insert(*conn, Buffered { guest, ..Buffered::default() });
             }
-            Net::WsText { .. } | Net::WsBinary { .. } => self.posts.earn(),
+            Net::WsText { conn, .. } | Net::WsBinary { conn, .. } => {
+                self.heard = Some(*conn);
+                self.posts.earn();
+            }
             Net::WsSent { conn, bytes } => {
                 if let Some(buffered) = self.sockets.get_mut(conn) {
                     buffered.bytes = buffered.bytes.saturating_sub(*bytes);

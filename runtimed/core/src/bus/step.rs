@@ -114,6 +114,7 @@ impl Core {
             }
         };
         self.check_sources(by, view)?;
+        self.check_guest(by, view)?;
         let facts = self.facts(by, view, known.voice);
         if kind == MessageType::Response {
             return Ok((Verdict::Response, facts));

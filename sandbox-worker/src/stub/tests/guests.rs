@@ -7,6 +7,7 @@ use crate::stub::guests::Lobby;
 use crate::stub::peers::shown;
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::ctl::{CtlDown, CtlUp, EngineKind, PeerIdentity};
+use protocol::frame::ExtTag;
 use protocol::sys;
 use rustls::pki_types::ServerName;
 use serde_json::json;
@@ -48,6 +49,13 @@ const SERVER: &str = "
     socket.onmessage = ({ data }) => { tell(['said', data.length]); socket.send(data); };
     socket.onclose = ({ code }) => tell(['left', code]);
   };";
+
+/// The domain that a message of the component is marked with.
+async fn mark(world: &mut World) -> Option<String> {
+    let frame = world.posted().await;
+    let mark = frame.view().unwrap().ext().find(ExtTag::Guest).map(<[u8]>::to_vec);
+    mark.map(|domain| String::from_utf8(domain).unwrap())
+}
 
 /// A component with the grant, which is called by the name `alpha.example`.
 async fn listening(body: &str) -> World {
@@ -116,6 +124,25 @@ fn a_runtime_of_a_domain_that_may_come_talks_to_the_component() {
         socket.close(None).await.unwrap();
         assert_eq!(world.told().await, json!(["left", 1005]));
         assert_eq!(left(&mut world).await, (1, None));
+    });
+}
+
+#[test]
+fn attack_023_what_is_said_on_hearing_a_guest_is_marked_with_its_domain_and_nothing_else_is() {
+    run(async {
+        let later = SERVER.replace("socket.send(data);", "setTimeout(() => tell(['later']), 1);");
+        let mut world = listening(&later).await;
+        for (id, domain) in [(1, "beta.example"), (2, "beta.example")] {
+            let mut socket = visit(&mut world, id, Some(BETA), domain).await.unwrap();
+            world.ctl().await;
+            assert_eq!(mark(&mut world).await, None, "it came");
+            socket.send(Message::text("hello")).await.unwrap();
+            assert_eq!(mark(&mut world).await, Some(domain.to_owned()), "it said something");
+            assert_eq!(mark(&mut world).await, None, "later");
+            socket.close(None).await.unwrap();
+            assert_eq!(mark(&mut world).await, None, "it left");
+            left(&mut world).await;
+        }
     });
 }
 

@@ -56,6 +56,11 @@ fn with_body<'a>(builder: FrameBuilder<'a>, body: &Value) -> FrameBuilder<'a> {
     builder.body(Box::leak(body.to_string().into_bytes().into_boxed_slice()))
 }
 
+/// What the handler's edge makes of what somebody of this domain said.
+fn by<'a>(domain: &'a str, builder: FrameBuilder<'a>) -> FrameBuilder<'a> {
+    builder.ext(ExtTag::Guest, domain.as_bytes())
+}
+
 impl Bench {
     /// The handler, active.
     fn handler(&mut self) -> (SandboxId, LinkId) {

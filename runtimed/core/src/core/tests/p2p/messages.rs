@@ -155,7 +155,7 @@ fn each_end_asks_who_is_registered_at_the_other_and_is_told_what_changes() {
     assert!(!direct(&mut bench, "4", "hyperty://far.example/erin"));
     let update = message(MessageType::Update, "9", &registry, &changes);
     let come_and_gone = json!({"value": ["hyperty://far.example/erin"], "removed": [CAROL]});
-    bench.send(handler.1, with_body(update, &come_and_gone));
+    bench.send(handler.1, by("far.example", with_body(update, &come_and_gone)));
     assert!(direct(&mut bench, "5", "hyperty://far.example/erin"));
     assert!(!direct(&mut bench, "6", CAROL));
     // Theirs.
@@ -163,7 +163,7 @@ fn each_end_asks_who_is_registered_at_the_other_and_is_told_what_changes() {
     let own = format!("{RUNTIME}/registry");
     let asks = message(MessageType::Subscribe, "1", &registry, &own).flag(flags::REPLY);
     let wanted = json!({"subscribe": [format!("{RUNTIME}/registry/changes")]});
-    bench.send(handler.1, with_body(asks, &wanted));
+    bench.send(handler.1, by("far.example", with_body(asks, &wanted)));
     let answer = bench.heard_for(handler.1, &registry, MessageType::Response);
     assert_eq!(body_of(&answer), json!({"code": 200, "value": [ALICE]}));
     let bob = bench.app(&[BOB]);

@@ -11,7 +11,8 @@ fn attack_023_whoever_is_at_the_other_end_speaks_for_itself_and_for_what_is_of_i
     bench.input(Input::AppLeft { link: gone, unsent: Vec::new() });
     let speaks = |bench: &mut Bench, from: &str| {
         bench.heard.clear();
-        bench.send(handler.1, message(MessageType::Update, "1", from, BOB));
+        let said = message(MessageType::Update, "1", from, BOB);
+        bench.send(handler.1, by("far.example", said));
         let heard = bench.hear(bob);
         assert!(heard.as_ref().is_none_or(|f| f.view().unwrap().has(flags::INBOUND)), "{from}");
         heard.is_some()
@@ -47,9 +48,10 @@ fn attack_023_whoever_is_at_the_other_end_speaks_for_itself_and_for_what_is_of_i
     let changes = "hyperty-runtime://far.example/8/registry/changes";
     let registry = "hyperty-runtime://far.example/8/registry";
     let update = message(MessageType::Update, "9", registry, changes);
-    bench.send(handler.1, with_body(update, &json!({"value": [CAROL]})));
+    bench.send(handler.1, by("far.example", with_body(update, &json!({"value": [CAROL]}))));
     let forged = message(MessageType::Update, "9", CAROL, changes);
-    bench.send(handler.1, with_body(forged, &json!({"value": [], "removed": [CAROL]})));
+    let gone = json!({"value": [], "removed": [CAROL]});
+    bench.send(handler.1, by("far.example", with_body(forged, &gone)));
     bench.handler_says(handler.0, CtlUp::Left { conn: 2, refused: None });
     bench.status(handler.1, HANDLER, "disconnected", "hyperty-runtime://far.example/8");
     assert!(speaks(&mut bench, CAROL), "it is free again");
@@ -95,10 +97,61 @@ fn a_runtime_at_the_other_end_causes_nothing_and_reaches_only_who_is_here() {
     let before = bench.spawned.len();
     for to in ["hyperty://high.example/x", "hyperty://other.example/x", "sip:a@b.example", HIGH] {
         bench.heard.clear();
-        bench.send(link, request("1", CAROL, to));
+        bench.send(link, by("far.example", request("1", CAROL, to)));
         let refused = bench.heard.get_mut(&link).unwrap();
         refused.retain(|frame| frame.view().unwrap().id() == "1");
         assert_eq!(bench.refusal(link).unwrap().2, "no-route", "{to}");
     }
     assert_eq!(bench.spawned.len(), before);
+}
+
+#[test]
+fn attack_023_whoever_came_speaks_for_its_own_domain_whatever_the_handler_takes_it_for() {
+    let mut bench = Bench::with(with_p2p(false, false));
+    let handler = bench.handler();
+    let bob = bench.app(&[BOB]);
+    bench.connected(handler, 1, FAR);
+    bench.connected(handler, 2, HIGH);
+    let other = "hyperty://high.example/x";
+    let speaks = |bench: &mut Bench, said: FrameBuilder<'_>| {
+        bench.heard.clear();
+        bench.send(handler.1, said);
+        bench.hear(bob).is_some()
+    };
+    let said = |from: &str| message(MessageType::Update, "1", from, BOB);
+    // The other way round first: what is remembered of a pair of addresses says nothing of who spoke.
+    for (from, guest, may) in [
+        (CAROL, "far.example", true),
+        (other, "high.example", true),
+        (CAROL, "high.example", false),
+        (other, "far.example", false),
+        (FAR, "high.example", false),
+        (CAROL, "", false),
+        (CAROL, "home.example", false),
+        (HANDLER, "far.example", false),
+        (HANDLER, "home.example", false),
+        (CAROL, "far.example", true),
+    ] {
+        assert_eq!(speaks(&mut bench, by(guest, said(from))), may, "{from} by {guest}");
+    }
+    assert!(!speaks(&mut bench, said(CAROL)), "the handler does not say who spoke");
+    assert!(speaks(&mut bench, said(HANDLER)), "but speaks for itself");
+    let sourced = |source: &'static str| said(CAROL).ext(ExtTag::Source, source.as_bytes());
+    assert!(speaks(&mut bench, by("far.example", sourced(CAROL))));
+    assert!(!speaks(&mut bench, by("far.example", sourced(other))));
+    // It answers for one, and nobody else does; what it cannot hand on it says by itself.
+    for (answered_by, may) in
+        [(Some("high.example"), false), (Some("far.example"), true), (None, true)]
+    {
+        bench.send(bob, request("5", BOB, CAROL));
+        bench.heard.clear();
+        let answer = response("5", CAROL, BOB, 200);
+        let answer = match answered_by {
+            Some(domain) => by(domain, answer),
+            None => answer,
+        };
+        bench.send(handler.1, answer);
+        assert_eq!(bench.hear(bob).is_some(), may, "{answered_by:?}");
+        bench.send(handler.1, response("5", CAROL, BOB, 200));
+    }
 }
