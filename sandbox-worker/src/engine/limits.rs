@@ -99,7 +99,7 @@ pub(crate) const GUEST_MESSAGE_BYTES: usize = 256 * 1_024;
 pub(crate) const GUEST_MESSAGES_PER_SECOND: u32 = 500;
 /// Messages that somebody who came may send at once.
 pub(crate) const GUEST_MESSAGES_BURST: u32 = 1_024;
-/// How long nothing is sent to somebody who came before it is asked whether it lives.
-pub(crate) const GUEST_PING: Duration = Duration::from_secs(15);
-/// How long somebody who came may be silent, which is longer than it takes to answer.
-pub(crate) const GUEST_SILENCE: Duration = Duration::from_secs(40);
+/// How long nothing is sent to another runtime before it is asked whether it lives.
+pub(crate) const PEER_PING: Duration = Duration::from_secs(15);
+/// How long another runtime may be silent, which is longer than it takes to answer.
+pub(crate) const PEER_SILENCE: Duration = Duration::from_secs(40);

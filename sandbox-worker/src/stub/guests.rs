@@ -12,7 +12,7 @@ use crate::engine::Net;
 use crate::engine::bucket::Bucket;
 use crate::engine::limits::{
     GUEST_HANDSHAKE, GUEST_MESSAGE_BYTES, GUEST_MESSAGES_BURST, GUEST_MESSAGES_PER_SECOND,
-    GUEST_PING, GUEST_SILENCE, GUESTS_FROM, GUESTS_KNOWN_MAX, STRANGERS_MAX,
+    GUESTS_FROM, GUESTS_KNOWN_MAX, PEER_PING, PEER_SILENCE, STRANGERS_MAX,
 };
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
@@ -120,7 +120,7 @@ pub(super) async fn run(
     let (sink, source) = socket.split();
     let (end, breach) = tokio::select! {
         end = read(&dialer, conn, source) => end,
-        end = websocket::write(&dialer, conn, sink, orders, Some(GUEST_PING)) => (end, false),
+        end = websocket::write(&dialer, conn, sink, orders, Some(PEER_PING)) => (end, false),
     };
     let End { code, reason, clean, error } = end;
     let refused = breach.then(|| format!("{domain} at {from}: {error}"));
@@ -154,7 +154,7 @@ async fn read(dialer: &Dialer, conn: u32, mut source: SplitStream<Socket>) -> (E
     let begun = Instant::now();
     let mut rate = Bucket::new(GUEST_MESSAGES_PER_SECOND, GUEST_MESSAGES_BURST);
     loop {
-        let message = match timeout(GUEST_SILENCE, source.next()).await {
+        let message = match timeout(PEER_SILENCE, source.next()).await {
             Err(_elapsed) => return (broken("it has been silent for too long"), false),
             Ok(None) => return (broken("the connection ended without a close"), false),
             Ok(Some(Err(error))) => return (broken(&error), websocket::is_breach(&error)),

@@ -127,6 +127,11 @@ impl Dialer {
         drop(heard.await);
     }
 
+    /// Whether connections lead to another runtime.
+    pub(super) fn is_of_peers(&self) -> bool {
+        self.rights.borrow().domain_of_peer().is_some()
+    }
+
     /// A stream to the host of `url`, with TLS if its scheme says so.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::streams::{Command, Dialer, Lease, Stream};
 use crate::engine::Net;
-use crate::engine::limits::{CONNECT, WS_CLOSE, WS_MESSAGE_BYTES};
+use crate::engine::limits::{CONNECT, PEER_PING, PEER_SILENCE, WS_CLOSE, WS_MESSAGE_BYTES};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::time::Duration;
@@ -52,9 +52,12 @@ pub(super) async fn run(
         Ok((_lease, socket, protocol)) => {
             dialer.tell(Net::WsOpened { conn, protocol }).await;
             let (sink, source) = socket.split();
+            // Both ends of a connection between runtimes notice that the other is gone.
+            let peers = dialer.is_of_peers();
+            let (ping, silence) = (peers.then_some(PEER_PING), peers.then_some(PEER_SILENCE));
             tokio::select! {
-                end = read(&dialer, conn, source) => end,
-                end = write(&dialer, conn, sink, orders, None) => end,
+                end = read(&dialer, conn, source, silence) => end,
+                end = write(&dialer, conn, sink, orders, ping) => end,
             }
         }
         Err(error) => broken(error),
@@ -87,8 +90,19 @@ async fn open(
     Ok((lease, socket, protocol))
 }
 
-async fn read(dialer: &Dialer, conn: u32, mut source: SplitStream<Socket>) -> End {
-    while let Some(message) = source.next().await {
+async fn read(
+    dialer: &Dialer,
+    conn: u32,
+    mut source: SplitStream<Socket>,
+    silence: Option<Duration>,
+) -> End {
+    let most = silence.unwrap_or(Duration::MAX);
+    loop {
+        let message = match timeout(most, source.next()).await {
+            Err(_elapsed) => return broken("it has been silent for too long"),
+            Ok(None) => return broken("the connection ended without a close"),
+            Ok(Some(message)) => message,
+        };
         match message {
             Ok(Message::Text(text)) => {
                 dialer.tell(Net::WsText { conn, text: text.as_str().to_owned() }).await;
@@ -101,7 +115,6 @@ async fn read(dialer: &Dialer, conn: u32, mut source: SplitStream<Socket>) -> En
             Err(error) => return broken(error),
         }
     }
-    broken("the connection ended without a close")
 }
 
 /// The other side closed it.

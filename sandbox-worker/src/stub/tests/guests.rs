@@ -1,7 +1,7 @@
 //! Connections that come in, from runtimes that are whom they say and from others.
 
 use super::{LONG, World, assign, run};
-use crate::engine::limits::{GUEST_MESSAGE_BYTES, STRANGERS_MAX};
+use crate::engine::limits::{GUEST_MESSAGE_BYTES, PEER_PING, PEER_SILENCE, STRANGERS_MAX};
 use crate::fetch::tls;
 use crate::stub::guests::Lobby;
 use crate::stub::peers::shown;
@@ -11,9 +11,10 @@ use protocol::frame::ExtTag;
 use protocol::sys;
 use rustls::pki_types::ServerName;
 use serde_json::json;
+use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::protocol::Message;
@@ -290,6 +291,81 @@ async fn a_guest_that_does_not_say_who_it_is_is_not_waited_for() {
             let why = timeout(LONG, refused(&mut world, 1)).await.unwrap();
             assert!(why.ends_with("it did not say who it is in time"), "{why}");
             assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_guest_is_asked_whether_it_lives_and_stays_while_it_answers() {
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let mut world = listening(SERVER).await;
+            let mut socket =
+                Box::pin(visit(&mut world, 1, Some(BETA), "beta.example")).await.unwrap();
+            world.ctl().await;
+            assert_eq!(world.told().await, json!(["came", "beta.example", 1]));
+            let came = Instant::now();
+            for asked in 1..=4 {
+                // Reading on is what answers.
+                let message = socket.next().await.unwrap().unwrap();
+                assert!(message.is_ping(), "{message:?}");
+                assert_eq!(came.elapsed().as_secs(), PEER_PING.as_secs() * asked);
+            }
+            assert!(came.elapsed() > PEER_SILENCE);
+            socket.send(Message::text("hello")).await.unwrap();
+            assert_eq!(world.told().await, json!(["said", 5]));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_guest_that_does_not_answer_for_forty_seconds_is_taken_for_gone() {
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let mut world = listening(SERVER).await;
+            let _socket = Box::pin(visit(&mut world, 1, Some(BETA), "beta.example")).await.unwrap();
+            world.ctl().await;
+            assert_eq!(world.told().await, json!(["came", "beta.example", 1]));
+            let came = Instant::now();
+            assert_eq!(world.told().await, json!(["left", 1006]));
+            assert_eq!(came.elapsed().as_secs(), PEER_SILENCE.as_secs());
+            assert_eq!(left(&mut world).await, (1, None), "it did nothing wrong");
+        })
+        .await;
+}
+
+/// A component that goes to another runtime and tells how that ends.
+async fn going(to_runtime: bool) -> (World, WebSocketStream<UnixStream>) {
+    let before = to_runtime.then(|| CtlDown::Identity(Box::new(identity(BETA, false))));
+    let code = "export default (url, bus) => {
+      const socket = new WebSocket('ws://node.example/beta.example');
+      socket.onclose = ({ code }) =>
+        bus.postMessage({ type: 'event', to: 'test://told.to/me', body: ['left', code] });
+      return { name: 'x' }; }";
+    let mut world = World::begin(before, assign(EngineKind::Js), code).await;
+    assert_eq!(world.ctl().await.0, CtlUp::Loaded);
+    assert_eq!(world.ctl().await.0, CtlUp::Activated { name: "x".to_owned() });
+    let (_, stream) = world.connect("node.example", 80).await;
+    let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    (world, socket)
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn a_runtime_that_was_gone_to_and_does_not_answer_is_taken_for_gone_too() {
+    tokio::task::LocalSet::new()
+        .run_until(async {
+            let (mut world, mut socket) = going(true).await;
+            let opened = Instant::now();
+            let asked = timeout(PEER_SILENCE, socket.next()).await.expect("it is asked");
+            assert!(asked.unwrap().unwrap().is_ping());
+            assert_eq!(opened.elapsed().as_secs(), PEER_PING.as_secs());
+            // Nobody reads on, so nobody answers; the first question was not answered either.
+            assert_eq!(world.told().await, json!(["left", 1006]));
+            assert!(opened.elapsed() <= PEER_PING + PEER_SILENCE);
+            // Other servers need not know of it.
+            let (_world, mut socket) = going(false).await;
+            let day = Duration::from_hours(24);
+            assert!(timeout(day, socket.next()).await.is_err(), "it is asked nothing");
         })
         .await;
 }
