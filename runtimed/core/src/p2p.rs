@@ -19,6 +19,7 @@ mod registries;
 use crate::core::Core;
 use crate::input::{LinkId, Time};
 use crate::limits::{PEER_WAIT_MS, SURPLUS_MS};
+use crate::ua::rates::Seldom;
 use crate::ua::{Happened, Refusal};
 use connections::{Came, Connection, Connections, Phase, domain_of};
 pub(crate) use directing::{Direct, Directly, directly};
@@ -36,6 +37,10 @@ pub(crate) struct P2p {
     waits: BTreeMap<RouteKey, Time>,
     /// When requesters that are not needed are looked at again.
     surplus_at: Option<Time>,
+    /// Which of what other runtimes list wrongly are events.
+    listed: Seldom,
+    /// Which of those that are one connection too many.
+    too_many: Seldom,
 }
 
 impl P2p {
@@ -101,6 +106,9 @@ impl Core {
         let (key, link, phase) = (now.key.clone(), now.link, now.phase);
         let came = matches!(key, RouteKey::P2pHandler(_));
         let Ok(before) = self.p2p.connections.note(runtime, came, now) else {
+            if self.p2p.too_many.take(self.bus.now, 1).is_none() {
+                return;
+            }
             let what = Happened::new("refused", "p2p", "too many connections with other runtimes");
             return self.ua.event(self.bus.now, what.reason("overloaded"), &mut self.ua_out);
         };

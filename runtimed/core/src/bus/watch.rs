@@ -3,9 +3,12 @@
 use super::Peer;
 use crate::core::Core;
 use crate::effect::{Effect, ReplyTo};
-use crate::input::{Time, Token};
-use crate::limits::{EVENT_TEXT_BYTES, MONITOR_BODY_BYTES, MONITORS_MAX, REFUSED_EVENT_MS};
+use crate::input::Token;
+use crate::limits::{
+    EVENT_TEXT_BYTES, MONITOR_BODY_BYTES, MONITORS_MAX, REFUSED_EVENT_MOST_MS, REFUSED_EVENT_MS,
+};
 use crate::resolve::IDENTITY;
+use crate::ua::rates::Seldom;
 use crate::ua::{Happened, Refusal, bounded};
 use protocol::control::{MonitorRow, Reply};
 use protocol::frame::{FrameRef, flags};
@@ -46,8 +49,7 @@ impl Watchers {
 #[derive(Debug)]
 pub(crate) struct Coalesced {
     reason: Reason,
-    told: Time,
-    untold: u64,
+    events: Seldom,
 }
 
 /// Whether what is said here may be credentials: whoever watches is not the stub that they are of.
@@ -120,23 +122,24 @@ impl Core {
         self.ua.event(self.bus.now, happened, &mut self.ua_out);
     }
 
-    /// How many refusals the event stands for; `None` if it is not time yet.
+    /// How many refusals the event stands for; `None` if it is not time yet. Of what a stub does wrong,
+    /// or somebody behind it, it is told ever more rarely while that goes on.
     pub(crate) fn coalesce(&mut self, by: Peer, reason: Reason) -> Option<u64> {
         let now = self.bus.now;
-        let all = match by {
-            Peer::Link(id) => &mut self.bus.links.get_mut(&id)?.refused,
-            Peer::Core => &mut self.bus.watchers.own,
+        let (all, most) = match by {
+            Peer::Link(id) => {
+                let link = self.bus.links.get_mut(&id)?;
+                let worker = matches!(link.kind, super::LinkKind::Worker { .. });
+                let most = if worker { REFUSED_EVENT_MOST_MS } else { REFUSED_EVENT_MS };
+                (&mut link.refused, most)
+            }
+            Peer::Core => (&mut self.bus.watchers.own, REFUSED_EVENT_MS),
             Peer::Operator(_) => return Some(1),
         };
-        let Some(known) = all.iter_mut().find(|known| known.reason == reason) else {
-            all.push(Coalesced { reason, told: now, untold: 0 });
-            return Some(1);
-        };
-        known.untold = known.untold.saturating_add(1);
-        if now.0.saturating_sub(known.told.0) < REFUSED_EVENT_MS {
-            return None;
+        if !all.iter().any(|known| known.reason == reason) {
+            all.push(Coalesced { reason, events: Seldom::default() });
         }
-        known.told = now;
-        Some(std::mem::take(&mut known.untold))
+        let known = all.iter_mut().find(|known| known.reason == reason)?;
+        known.events.take_within(now, 1, most)
     }
 }

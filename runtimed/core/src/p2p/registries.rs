@@ -89,11 +89,16 @@ impl Core {
     fn listed_by(&mut self, runtime: &str, added: &[Address], removed: &[Address]) {
         let refused = self.p2p.connections.list(runtime, added, removed);
         if refused > 0 {
-            let text = format!("{runtime} lists {refused} addresses that are not its own");
-            let what = Happened::new("refused", "p2p", &text).reason(Reason::Forged.token());
-            self.ua.event(self.bus.now, what, &mut self.ua_out);
             let refused = u64::try_from(refused).unwrap_or(u64::MAX);
             self.ua.door.refused = self.ua.door.refused.saturating_add(refused);
+            let Some(all) = self.p2p.listed.take(self.bus.now, refused) else { return };
+            let more = match all.saturating_sub(refused) {
+                0 => String::new(),
+                before => format!(", and {before} more were listed before"),
+            };
+            let text = format!("{runtime} lists {refused} addresses that are not its own{more}");
+            let what = Happened::new("refused", "p2p", &text).reason(Reason::Forged.token());
+            self.ua.event(self.bus.now, what, &mut self.ua_out);
         }
     }
 

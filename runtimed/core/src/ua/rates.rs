@@ -54,6 +54,11 @@ pub(crate) struct Seldom {
 impl Seldom {
     /// Of how many an event tells, if it is told now.
     pub(crate) fn take(&mut self, now: Time, count: u64) -> Option<u64> {
+        self.take_within(now, count, REFUSED_EVENT_MOST_MS)
+    }
+
+    /// Likewise, where it is to be told every so many milliseconds at the least.
+    pub(crate) fn take_within(&mut self, now: Time, count: u64, most_ms: u64) -> Option<u64> {
         self.untold = self.untold.saturating_add(count);
         if now < self.until {
             return None;
@@ -61,7 +66,7 @@ impl Seldom {
         // Quiet for as long again: it is something new.
         let quiet = now.0 >= self.until.0.saturating_add(self.every);
         let every = if quiet { 0 } else { self.every.saturating_mul(2) };
-        self.every = every.clamp(REFUSED_EVENT_MS, REFUSED_EVENT_MOST_MS);
+        self.every = every.max(REFUSED_EVENT_MS).min(most_ms);
         self.until = Time(now.0.saturating_add(self.every));
         Some(std::mem::take(&mut self.untold))
     }

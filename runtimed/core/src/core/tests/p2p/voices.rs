@@ -155,3 +155,24 @@ fn attack_023_whoever_came_speaks_for_its_own_domain_whatever_the_handler_takes_
         bench.send(handler.1, response("5", CAROL, BOB, 200));
     }
 }
+
+#[test]
+fn attack_023_what_a_runtime_says_wrong_for_a_day_does_not_wash_the_record_away() {
+    let mut bench = Bench::with(with_p2p(false, false));
+    let handler = bench.handler();
+    let _bob = bench.app(&[BOB]);
+    bench.connected(handler, 1, FAR);
+    let before = bench.events("refused").len();
+    let (registry, changes) = (format!("{FAR}/registry"), format!("{FAR}/registry/changes"));
+    for _ in 0..5_000 {
+        bench.now += 1_000;
+        let lists = message(MessageType::Update, "9", &registry, &changes);
+        let lists = with_body(lists, &json!({"value": ["hyperty://high.example/x", BOB]}));
+        bench.send(handler.1, by("far.example", lists));
+        let forged = message(MessageType::Update, "1", "hyperty://high.example/x", BOB);
+        bench.send(handler.1, by("far.example", forged));
+    }
+    let told = bench.events("refused").len() - before;
+    assert!(told < 200, "{told} events");
+    assert_eq!(bench.core.ua.door.refused, 10_000, "all are counted");
+}
