@@ -122,14 +122,14 @@ fn the_room_of_a_living_daemon_stays_and_that_of_a_dead_one_goes_with_what_runs_
     let places = cgroups.places.clone();
     // As the kernel does with a process that is killed.
     drop(cgroups);
-    let _left: usize = places.iter().map(sweep).sum();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
+    // Whom another test is starting just now holds the lock, too, until it executes.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while dirs.iter().any(|dir| dir.exists()) {
         assert!(std::time::Instant::now() < deadline, "left: {dirs:?}");
         let _left: usize = places.iter().map(sweep).sum();
         std::thread::yield_now();
     }
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
 }
 
 #[test]
