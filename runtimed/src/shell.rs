@@ -40,7 +40,7 @@ use peer::Gate;
 use pressure::Gauges;
 use protocol::sys::{adopt, set_cloexec};
 use reload::{Fixed, reload};
-use runtime_core::{Input, Settings};
+use runtime_core::{Input, Secret, Settings};
 use signals::{Signals, Told};
 use sockets::Sockets;
 use spawn::{Image, Process, Spawner};
@@ -125,6 +125,7 @@ pub(crate) fn run(start: Start, paths: &Paths, identity: &Identity) -> io::Resul
             uid: own.as_raw(),
             epoch_ms: clock.epoch_ms(),
             seed: u64::from_le_bytes(random_bytes()?),
+            secret: Secret::new(random_bytes()?),
             ..config.settings
         };
         let gate = Gate::new(own.as_raw(), uid_base);

@@ -205,7 +205,9 @@ impl Core {
         self.ua.configure(&self.settings);
         let has_home_stub = self.settings.has_home_stub();
         for address in self.bus.claimed() {
-            self.connected(&address, has_home_stub);
+            if self.may_be_told_home(&address) {
+                self.connected(&address, has_home_stub);
+            }
         }
         self.load_configured();
     }

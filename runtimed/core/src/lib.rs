@@ -11,6 +11,7 @@ mod deploy;
 mod effect;
 mod events;
 mod grants;
+mod guid;
 mod input;
 pub mod limits;
 mod operator;
@@ -25,6 +26,7 @@ mod ua;
 pub use crate::bus::counters::Counters;
 pub use crate::core::Core;
 pub use effect::{Attach, Effect, ReplyTo};
+pub use guid::Secret;
 pub use input::{
     CodeHandle, Digest, Exit, Input, LinkId, Memory, SandboxId, StreamHandle, Time, Token,
 };

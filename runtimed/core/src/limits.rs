@@ -76,8 +76,12 @@ pub const RESOURCES_PER_SUBSCRIBE: usize = 64;
 pub const CHANGES_MS: u64 = 50;
 /// Bytes of addresses in one list of the registry; about ten thousand, and half a line.
 pub const REGISTRY_LIST_BYTES: usize = 524_288;
+/// Addresses that are made for a data object until one is nobody's.
+pub const ADDRESS_TRIES: usize = 8;
 /// Data objects that one link may report.
 pub const OBJECTS_PER_LINK: usize = 256;
+/// Data objects that the applications of one user may report.
+pub const OBJECTS_PER_UID: usize = 4_096;
 /// Data objects in all.
 pub const OBJECTS_TOTAL: usize = 65_536;
 /// The same for another runtime, and in each update: what it reads at once.

@@ -80,7 +80,7 @@ impl Ua {
 
     /// A new address for a component (seed `deploy-protostub`, step 10).
     pub(crate) fn allocate(&mut self, key: &RouteKey) -> Address {
-        let guid = format!("{:016x}{:016x}", self.random(), self.random());
+        let guid = self.guids.next();
         let text = match key {
             RouteKey::P2pHandler(_) => return self.handler_address(),
             RouteKey::P2p(_) => format!("hyperty-runtime://{}/p2prequester/{guid}", key.domain()),

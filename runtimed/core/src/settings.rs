@@ -1,5 +1,6 @@
 //! What the configuration decides, as the core needs it.
 
+use crate::guid::Secret;
 use crate::ua::hyperty::Place;
 use protocol::ctl::Level;
 use std::collections::BTreeMap;
@@ -70,8 +71,10 @@ pub struct Settings {
     pub hyperties: Vec<String>,
     /// Milliseconds since the epoch at `Time(0)`.
     pub epoch_ms: u64,
-    /// Seed for jitter and generated identifiers.
+    /// Seed for jitter.
     pub seed: u64,
+    /// What identifiers are made of that nobody may foresee.
+    pub secret: Secret,
     /// By domain, and by legacy key.
     pub domains: BTreeMap<String, DomainSettings>,
     /// Lowest level at which foreign code is run.
@@ -113,6 +116,7 @@ impl Settings {
             uid: old.uid,
             epoch_ms: old.epoch_ms,
             seed: old.seed,
+            secret: old.secret.clone(),
             p2p: old.p2p.clone(),
             ..self
         }
@@ -163,6 +167,7 @@ impl Default for Settings {
             hyperties: Vec::new(),
             epoch_ms: 0,
             seed: 1,
+            secret: Secret::new([0; 32]),
             domains: BTreeMap::new(),
             minimum: Level::Namespaces,
             memory_bytes: 64 * 1_048_576,

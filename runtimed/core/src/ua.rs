@@ -27,6 +27,7 @@ pub(crate) use words::{Removal, UaInput, UaOut};
 
 use crate::effect::{Attach, Effect};
 use crate::events::Events;
+use crate::guid::Guids;
 use crate::input::{CodeHandle, Digest, LinkId, SandboxId, StreamHandle, Time, Token};
 use crate::settings::Settings;
 use crate::supervise::{INCOMPATIBLE, QUOTA};
@@ -57,6 +58,8 @@ pub(crate) struct Ua {
     /// Stubs of which what is kept may differ from what is.
     pub(crate) marked: BTreeSet<RouteKey>,
     random: u64,
+    /// Names that nobody can foresee.
+    pub(crate) guids: Guids,
     /// Not later than the earliest deadline of all; looked for again only after a change that may
     /// bring one nearer, because there are many turns and few such changes.
     soonest: Option<Time>,
@@ -88,6 +91,7 @@ impl Ua {
             next_sandbox: 1,
             marked: BTreeSet::new(),
             random: settings.seed,
+            guids: Guids::new(settings.secret.clone()),
             settings: settings.clone(),
             soonest: None,
             moved: false,
@@ -244,7 +248,8 @@ impl Ua {
         }
     }
 
-    /// The next number of a generator that is good enough for jitter and names (splitmix64).
+    /// The next number of a generator that is good enough for jitter, and whose next number can be
+    /// told from one before (splitmix64): nobody is shown any.
     pub(crate) fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.random;

@@ -128,12 +128,13 @@ impl Core {
         }
     }
 
-    /// Makes a link the owner of an address.
-    pub(crate) fn give(&mut self, to: LinkId, address: &str) {
-        if let Some(link) = self.bus.links.get_mut(&to)
-            && self.bus.names.register(address, Peer::Link(to))
-        {
+    /// Makes a link the owner of an address; false if somebody else is.
+    pub(crate) fn give(&mut self, to: LinkId, address: &str) -> bool {
+        let Some(link) = self.bus.links.get_mut(&to) else { return false };
+        let given = self.bus.names.register(address, Peer::Link(to));
+        if given {
             link.addresses.push(Arc::from(address));
         }
+        given
     }
 }

@@ -192,6 +192,16 @@ impl Core {
         }
     }
 
+    /// An address is about to be somebody's: whoever subscribed to it, or below it, before it was
+    /// anybody's was let in by nobody.
+    pub(crate) fn nobody_listens(&mut self, address: &str) {
+        for resource in self.bus.subscriptions.resources_within(address) {
+            for who in self.bus.subscriptions.names_of(&resource) {
+                self.unsubscribed(&resource, &who);
+            }
+        }
+    }
+
     /// Nobody here is subscribed to it any more.
     pub(crate) fn abandoned(&mut self, resource: &str) {
         let key = Address::parse(resource).ok().and_then(|a| a.route_key(&self.settings.domain));

@@ -181,6 +181,14 @@ impl Subscriptions {
         set.is_some_and(|set| set.values().any(|row| row.link == Some(link)))
     }
 
+    /// What anybody is subscribed to of an address and what is below it.
+    pub(crate) fn resources_within(&self, address: &str) -> Vec<Arc<str>> {
+        let from = (Bound::Included(address), Bound::Unbounded);
+        let all = self.by_resource.range::<str, _>(from).map(|(resource, _)| resource);
+        let near = all.take_while(|resource| resource.starts_with(address));
+        near.filter(|resource| is_within(resource, address)).cloned().collect()
+    }
+
     /// Who is subscribed to a resource.
     pub(crate) fn names_of(&self, resource: &str) -> Vec<Arc<str>> {
         let set = self.by_resource.get(resource);

@@ -12,11 +12,11 @@ use super::step::Facts;
 use super::subscribe::DONE;
 use super::subscribers::Account;
 use super::voice::Voice;
-use super::{Bus, Peer, nodes::Why};
+use super::{Bus, LinkKind, Peer, nodes::Why};
 use crate::core::Core;
 use crate::input::LinkId;
-use crate::limits::{OBJECTS_PER_LINK, OBJECTS_TOTAL};
-use crate::resolve::{CHILDREN, OBJECT_CHANGES, SUBSCRIPTION, SYNC};
+use crate::limits::{ADDRESS_TRIES, OBJECTS_PER_LINK, OBJECTS_PER_UID, OBJECTS_TOTAL};
+use crate::resolve::{CHILDREN, OBJECT_CHANGES, SUBSCRIPTION, SYNC, is_stub};
 use crate::ua::Refusal;
 use protocol::address::{Address, RouteKey, SchemeClass};
 use protocol::frame::{ExtTag, Frame, FrameBuilder, FrameError, FrameRef, flags};
@@ -25,6 +25,8 @@ use protocol::reason::Reason;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+const NO_ADDRESS: &str = "there is no free address";
 
 /// Objects that are reported here.
 #[derive(Debug, Default)]
@@ -53,7 +55,7 @@ impl Objects {
         self.by_link.get(&link).map_or(0, BTreeSet::len)
     }
 
-    fn insert(&mut self, url: &str, link: LinkId) {
+    pub(crate) fn insert(&mut self, url: &str, link: LinkId) {
         let url: Arc<str> = Arc::from(url);
         self.by_link.entry(link).or_default().insert(Arc::clone(&url));
         self.by_url.insert(url, link);
@@ -137,29 +139,64 @@ impl Core {
         reporter: &str,
         body: &Map<String, Value>,
     ) -> Result<String, Refusal> {
-        let objects = &self.bus.objects;
-        if objects.count(link) >= OBJECTS_PER_LINK || objects.by_url.len() >= OBJECTS_TOTAL {
-            return Err(Refusal::new(Reason::Overloaded, "too many objects"));
-        }
+        self.room_for_object(link)?;
         let schema = body.get("schema").and_then(Value::as_str).unwrap_or_default();
         let url = self.allocate(scheme_of(schema))?;
         let text = url.as_str();
         let children = format!("{text}{CHILDREN}");
+        self.nobody_listens(text);
         // What participants add reaches its reporter as it does everybody else.
         self.bus.subscriptions.add(&children, reporter, Some(link), Account::Link(link))?;
         self.bus.objects.insert(text, link);
-        self.give(link, text);
-        self.give(link, &format!("{text}{SUBSCRIPTION}"));
-        self.connected(text, true);
+        if !self.give(link, text) || !self.give(link, &format!("{text}{SUBSCRIPTION}")) {
+            self.end_object(text);
+            return Err(Refusal::new(Reason::Overloaded, NO_ADDRESS));
+        }
+        if self.may_be_told_home(text) {
+            self.connected(text, true);
+        }
         self.registered(text, true);
         Ok(json!({"code": 200, "resource": text, "childrenResources": [children]}).to_string())
     }
 
-    /// A new address of the home domain for somebody here.
-    pub(super) fn allocate(&mut self, scheme: &str) -> Result<Address, Refusal> {
-        let (high, low) = (self.ua.random(), self.ua.random());
-        let text = format!("{scheme}://{}/{high:016x}{low:016x}", self.settings.domain);
-        Address::parse(&text).map_err(|e| Refusal::new(Reason::BadAddress, e.to_string()))
+    /// Each link, each user and all together report so many.
+    fn room_for_object(&self, link: LinkId) -> Result<(), Refusal> {
+        let objects = &self.bus.objects;
+        let uid_of = |link| match self.bus.links.get(&link).map(|link| &link.kind) {
+            Some(LinkKind::App { uid, .. }) => Some(*uid),
+            _ => None,
+        };
+        let of_user: usize = uid_of(link).map_or(0, |uid| {
+            let links = objects.by_link.iter().filter(|(link, _)| uid_of(**link) == Some(uid));
+            links.map(|(_, urls)| urls.len()).sum()
+        });
+        let full = objects.count(link) >= OBJECTS_PER_LINK
+            || of_user >= OBJECTS_PER_UID
+            || objects.by_url.len() >= OBJECTS_TOTAL;
+        if full { Err(Refusal::new(Reason::Overloaded, "too many objects")) } else { Ok(()) }
+    }
+
+    /// A new address of the home domain, that nobody has, had or knows.
+    fn allocate(&mut self, scheme: &str) -> Result<Address, Refusal> {
+        for _ in 0..ADDRESS_TRIES {
+            let text = format!("{scheme}://{}/{}", self.settings.domain, self.ua.guids.next());
+            let url = Address::parse(&text)
+                .map_err(|error| Refusal::new(Reason::BadAddress, error.to_string()))?;
+            if self.is_unknown(url.as_str()) {
+                return Ok(url);
+            }
+        }
+        Err(Refusal::new(Reason::Overloaded, NO_ADDRESS))
+    }
+
+    /// Whether the home domain's node is told that an address of somebody here is connected. It is
+    /// not of what a stub reports: that would fetch and run the home domain's stub because another
+    /// stub said something. And nobody is sent to where a reporter is asked but by the runtime.
+    pub(crate) fn may_be_told_home(&self, text: &str) -> bool {
+        let objects = &self.bus.objects;
+        let reporter = objects.by_url.get(text).copied();
+        let stub = reporter.is_some_and(|link| is_stub(&self.bus, &self.ua, Peer::Link(link)));
+        !stub && !objects.is_part(text)
     }
 
     /// Passes a request on to the reporter: the requester stays its sender, so that the reporter
@@ -298,10 +335,15 @@ impl Core {
         }
         self.bus.objects.remove(url);
         let asked = format!("{url}{SUBSCRIPTION}");
-        if let Some(link) = link.and_then(|link| self.bus.links.get_mut(&link)) {
+        if let Some(id) = link
+            && let Some(link) = self.bus.links.get_mut(&id)
+        {
             link.addresses.retain(|address| **address != *url && **address != *asked);
-            self.bus.names.unregister(url);
-            self.bus.names.unregister(&asked);
+            for address in [url, &asked] {
+                if self.bus.names.owner(address) == Some(Peer::Link(id)) {
+                    self.bus.names.unregister(address);
+                }
+            }
         }
         self.connected(url, false);
         self.registered(url, false);

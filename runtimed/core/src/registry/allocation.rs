@@ -245,12 +245,13 @@ impl Core {
             url
         } else {
             let (scheme, home) = (&needing.scheme, self.settings.domain.clone());
-            let guid = format!("{:016x}{:016x}", self.ua.random(), self.ua.random());
+            let guid = self.ua.guids.next();
             let url = format!("{scheme}://{home}/{guid}");
             Address::parse(&url).ok().filter(|url| self.is_unknown(url.as_str()))?;
             Arc::from(url)
         };
         let (Holder::User(uid) | Holder::Hyperties(uid)) = needing.holder;
+        self.nobody_listens(&url);
         self.reserve(&url, uid);
         Some(url)
     }
@@ -262,7 +263,7 @@ impl Core {
     }
 
     /// Whether nobody has or had it.
-    fn is_unknown(&self, url: &str) -> bool {
+    pub(crate) fn is_unknown(&self, url: &str) -> bool {
         let names = &self.bus.names;
         names.is_free(url) && !self.allocation.blocks.is_anothers(url, None)
     }
@@ -299,7 +300,6 @@ impl Core {
     }
 
     fn ask_for_block(&mut self, scheme: &str) {
-        let name = format!("{:016x}{:016x}", self.ua.random(), self.ua.random());
         let ahead = self.allocation.blocks.ahead(scheme);
         let Some(queue) = self.allocation.queues.get_mut(scheme) else { return };
         let wanted = queue.waiting.front().map_or(0, |first| first.number);
@@ -309,7 +309,7 @@ impl Core {
         if queue.flight.is_some() || rests || enough || (off && queue.waiting.is_empty()) {
             return;
         }
-        let name: Arc<str> = Arc::from(name);
+        let name: Arc<str> = Arc::from(self.ua.guids.next());
         (queue.flight, queue.retry_at) = (Some(Arc::clone(&name)), None);
         let number = ALLOCATION_BLOCK.max(wanted);
         let mut body = json!({"value": {"number": number, "allocationKey": &*name}});

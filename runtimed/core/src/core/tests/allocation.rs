@@ -3,6 +3,7 @@
 use super::bench::{ALICE, BOB, Bench, RUNTIME, message, settings};
 use super::home::with_home_stub;
 use super::kept::kept;
+use crate::guid::Secret;
 use crate::input::{Input, LinkId};
 use crate::limits::{ALLOCATION_BLOCK, ALLOCATIONS_PER_REQUEST, NODE_RETRY_MS, RESTORE_JITTER_MS};
 use crate::settings::Settings;
@@ -94,8 +95,8 @@ fn world(settings: Settings) -> (Bench, LinkId, LinkId) {
 
 /// The same after a crash, with Alice here again.
 fn again(first: &Bench, settings: Settings) -> (Bench, LinkId) {
-    // No two lives have the same seed.
-    let mut bench = Bench::with(Settings { seed: 2, ..settings });
+    // No two lives have the same secret.
+    let mut bench = Bench::with(Settings { secret: Secret::new([2; 32]), ..settings });
     bench.input(Input::Restored(kept(first).into_values().collect()));
     let alice = bench.app(&[ALICE]);
     (bench, alice)

@@ -3,7 +3,7 @@
 use super::bench::{ALICE, BOB, Bench, REMOTE, RUNTIME, message, response};
 use super::home::with_home_stub;
 use crate::input::{Input, LinkId};
-use crate::limits::OBJECTS_PER_LINK;
+use crate::limits::{OBJECTS_PER_LINK, OBJECTS_PER_UID};
 use protocol::frame::{ExtTag, Frame, flags};
 use protocol::message::MessageType;
 use serde_json::{Value, json};
@@ -281,4 +281,127 @@ fn an_object_of_another_domain_is_observed_through_its_stub_and_node() {
     );
     bench.changes(stub, url, &format!("{url}/changes"));
     assert_eq!(head(&bench.hear(alice).expect("a copy")).1, url);
+}
+
+/// What the generator of addresses gives next, from two numbers that it gave one after the other.
+fn guess(url: &str) -> String {
+    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+    let low = u64::from_str_radix(&url[url.len() - 16..], 16).unwrap();
+    // Each step of the mixing can be undone.
+    let undo = |z: u64, by: u32| {
+        let mut x = z;
+        for _ in 0..64 {
+            x = z ^ (x >> by);
+        }
+        x
+    };
+    let inverse = |m: u64| {
+        let mut x = m;
+        for _ in 0..6 {
+            x = x.wrapping_mul(2u64.wrapping_sub(m.wrapping_mul(x)));
+        }
+        x
+    };
+    let z = undo(low, 31).wrapping_mul(inverse(0x94D0_49BB_1331_11EB));
+    let z = undo(z, 27).wrapping_mul(inverse(0xBF58_476D_1CE4_E5B9));
+    let state = undo(z, 30);
+    let mix = |s: u64| {
+        let z = (s ^ (s >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let (high, low) =
+        (mix(state.wrapping_add(STEP)), mix(state.wrapping_add(STEP).wrapping_add(STEP)));
+    format!("comm://home.example/{high:016x}{low:016x}")
+}
+
+/// What would be the next address, for somebody who knows the secret.
+fn foreseen(bench: &Bench) -> String {
+    format!("comm://home.example/{}", bench.core.ua.guids.clone().next())
+}
+
+#[test]
+fn attack_the_next_address_cannot_be_told_from_the_one_before() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    let guessed = guess(&bench.creates(alice, ALICE));
+    assert_ne!(bench.creates(alice, ALICE), guessed);
+}
+
+#[test]
+fn attack_an_address_that_somebody_has_is_not_given_to_the_reporter_who_does_not_own_it() {
+    let mut bench = Bench::new();
+    let alice = bench.app(&[ALICE]);
+    for below in ["", "/subscription", "/x/y"] {
+        let claimed = foreseen(&bench);
+        let (eve, _) = bench.join(7, &[&format!("{claimed}{below}")]);
+        let url = bench.creates(alice, ALICE);
+        assert_ne!(url, claimed, "{below}");
+        for address in [url.clone(), format!("{url}/subscription")] {
+            let owner = bench.core.bus.names.owner(&address);
+            assert_eq!(owner, Some(crate::bus::Peer::Link(alice)), "not {eve:?}");
+        }
+    }
+}
+
+#[test]
+fn attack_nobody_observes_an_object_by_having_subscribed_before_it_was_there() {
+    let mut bench = Bench::with(with_home_stub());
+    let (alice, eve) = (bench.app(&[ALICE]), bench.app(&[EVE]));
+    let url = foreseen(&bench);
+    let wanted = ["/changes", "/children", "/children/x"].map(|part| format!("{url}{part}"));
+    let body: &'static str = Box::leak(json!({"resources": wanted}).to_string().into_boxed_str());
+    let to: &'static str = Box::leak(format!("{RUNTIME}/subscriptions").into_boxed_str());
+    let subscribe =
+        message(MessageType::Subscribe, "3", EVE, to).flag(flags::REPLY | flags::ID_NUM);
+    bench.send(eve, subscribe.body(body.as_bytes()));
+    for resource in &wanted {
+        assert!(bench.core.bus.subscriptions.is_subscribed(resource, EVE), "{resource}");
+    }
+    assert_eq!(bench.creates(alice, ALICE), url);
+    for resource in &wanted {
+        assert!(!bench.core.bus.subscriptions.is_subscribed(resource, EVE), "{resource}");
+    }
+    while bench.hear(eve).is_some() {}
+    bench.changes(alice, &url, &format!("{url}/changes"));
+    assert!(bench.hear(eve).is_none(), "she was not let in");
+}
+
+#[test]
+fn the_applications_of_a_user_together_report_so_many_objects() {
+    let mut bench = Bench::new();
+    let body = json!({"schema": SCHEMA, "value": {}});
+    for reporter in 0..OBJECTS_PER_UID / OBJECTS_PER_LINK {
+        let link = bench.app(&[]);
+        for object in 0..OBJECTS_PER_LINK {
+            bench
+                .core
+                .bus
+                .objects
+                .insert(&format!("comm://home.example/{reporter}-{object}"), link);
+        }
+    }
+    let alice = bench.app(&[ALICE]);
+    bench.sm(alice, MessageType::Create, "1", ALICE, &body);
+    assert_eq!(bench.refused(alice), (503, "overloaded".to_owned()));
+    let (bob, _) = bench.join(2_000, &[BOB]);
+    assert!(!bench.creates(bob, BOB).is_empty(), "another user's are counted by themselves");
+}
+
+#[test]
+fn attack_a_foreign_stub_that_creates_objects_causes_no_deploy_and_tells_no_node() {
+    let mut bench = Bench::with(with_home_stub());
+    let alice = bench.app(&[ALICE]);
+    bench.send(alice, message(MessageType::Update, "1", ALICE, REMOTE).body(b"{}"));
+    let (_, stub, url) = bench.stub("far.example");
+    bench.input(Input::AppLeft { link: alice, unsent: Vec::new() });
+    bench.pass(1_000);
+    bench.operator(5, protocol::control::Command::Undeploy { name: "home.example".to_owned() });
+    bench.pass(5_000);
+    let before: Vec<_> =
+        bench.spawned.iter().map(|(_, role, name)| (*role, name.clone())).collect();
+    bench.sm(stub, MessageType::Create, "1", &url, &json!({"schema": SCHEMA, "value": {}}));
+    bench.pass(1_000);
+    let after: Vec<_> = bench.spawned.iter().map(|(_, role, name)| (*role, name.clone())).collect();
+    assert_eq!(before, after, "what came of a stub's message");
 }
