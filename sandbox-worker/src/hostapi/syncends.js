@@ -188,7 +188,12 @@
       for (let body = this.early.get(this.version + 1); body !== undefined; body = this.early.get(this.version + 1)) {
         this.version += 1;
         this.early.delete(this.version);
-        const event = apply(this.data, body);
+        let event;
+        try {
+          event = apply(this.data, body);
+        } catch {
+          // As one that does not fit: the number is used, the whole object is asked for.
+        }
         if (event === undefined) {
           this.torn = true;
         } else {

@@ -93,7 +93,12 @@
         return Promise.reject(`more than ${OBSERVERS_MAX} observed objects`);
       }
       return this.ask('subscribe', clone({ ...input, resume: false })).then((answer) => {
-        const known = this.observing.get(answer.resource);
+        // The answer is the reporter's, who has no say in other objects.
+        if (answer.resource !== undefined && answer.resource !== input.resource) {
+          this.ask('unsubscribe', { resource: input.resource }).catch(() => {});
+          throw 'the answer is about another object';
+        }
+        const known = this.observing.get(input.resource);
         if (known !== undefined) {
           known.sync();
           return known;

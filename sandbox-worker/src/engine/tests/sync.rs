@@ -184,6 +184,29 @@ fn updates_count_once_and_in_order_and_a_gap_is_filled_by_the_whole_object() {
 }
 
 #[test]
+fn a_change_that_cannot_be_made_tears_the_object_and_the_whole_one_is_asked_for() {
+    let mut pair = Pair::observed(&json!({"list": [1]}));
+    // More than the engine takes as the arguments of one call.
+    let mut large = update(1, "list.0", &json!(vec![0; 70_000]));
+    large["body"]["operation"] = json!("add");
+    pair.bob.deliver(&large);
+    pair.pass(200);
+    pair.pass(1_000);
+    pair.same();
+    assert_eq!(pair.said(BOB, "({ kept }) => [kept.it.torn, kept.it.version]"), json!([false, 0]));
+}
+
+#[test]
+fn an_answer_about_another_object_than_was_asked_for_is_none() {
+    let mut pair = Pair::observed(&json!({"a": 1}));
+    let other = format!("({{ syncher }}) => syncher.subscribe('{SCHEMA}', '{OBJECT}2')");
+    pair.order(BOB, &other);
+    let failed = pair.said(BOB, "({ kept }) => kept.failed");
+    assert_eq!(failed, json!(["the answer is about another object"]));
+    assert_eq!(pair.said(BOB, "({ syncher }) => Object.keys(syncher.observers)"), json!([OBJECT]));
+}
+
+#[test]
 fn nothing_but_data_is_reached_by_a_path_and_nothing_is_inherited() {
     let mut pair = Pair::observed(&json!({"a": {"b": 1}}));
     let before = pair.data(BOB);
