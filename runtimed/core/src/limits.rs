@@ -57,6 +57,9 @@ pub const ALLOCATED_MAX: usize = 262_144;
 pub const ALLOCATION_NAME_BYTES: usize = 256;
 /// Registrations that the domain registry is told of at the same time.
 pub const REGISTRATIONS_AT_ONCE: usize = 64;
+/// Registrations kept, of who is here and of who is gone and still to be taken back: as many as there
+/// are addresses that a message node has allocated.
+pub const LEASES_MAX: usize = ALLOCATED_MAX;
 /// Milliseconds in which whoever was registered may come back after a restart, before the registry
 /// is told that it is gone.
 pub const REJOIN_MS: u64 = 10_000;
@@ -66,7 +69,8 @@ pub const OWN_REQUESTS_MAX: usize = 2_048;
 pub const OWN_ANSWER_BYTES: usize = 65_536;
 /// Milliseconds that are left of a deploy when the proxy of an identity provider is given up.
 pub const LOGIN_SPARE_MS: u64 = 500;
-/// Milliseconds over which the nodes are told what was kept, when the runtime starts.
+/// Milliseconds over which the nodes are told what was kept, when the runtime starts; and in which all
+/// that one was told is looked through at most once, however often it comes and goes.
 pub const RESTORE_JITTER_MS: u64 = 2_000;
 /// Subscribers of one resource.
 pub const SUBSCRIBERS_PER_RESOURCE: usize = 4_096;
@@ -196,6 +200,11 @@ pub const WAITERS_PER_COMPONENT: usize = 64;
 pub const FOLLOWERS_MAX: usize = 64;
 /// Milliseconds a failed deploy is remembered: the first time, the second …; then the last.
 pub const FAILED_MS: &[u64] = &[1_000, 5_000, 30_000, 300_000];
+/// Stubs a second that one user's applications may end, and the burst: each is fetched and started
+/// again by the next message.
+pub const SHEDS_PER_SECOND: u32 = 1;
+/// The burst of the same.
+pub const SHEDS_BURST: u32 = 16;
 /// Milliseconds a quarantine lasts: the first time, the second …; then the last.
 pub const QUARANTINE_MS: &[u64] = &[30_000, 120_000, 600_000, 3_600_000];
 /// Milliseconds of being active after which a quarantine starts from the beginning again.

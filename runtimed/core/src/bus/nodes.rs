@@ -35,13 +35,17 @@ pub(crate) enum Why {
 struct Row {
     subscribed: bool,
     connected: bool,
-    /// The node agreed, and has not been lost since.
-    told: bool,
+    /// Which connection with the node agreed; 0: none, or it was lost since.
+    told: u32,
 }
 
 impl Row {
     const fn is_wanted(self) -> bool {
         self.subscribed || self.connected
+    }
+
+    const fn told(self) -> bool {
+        self.told != 0
     }
 }
 
@@ -54,6 +58,13 @@ struct Flight {
 
 #[derive(Debug, Default)]
 struct Node {
+    /// How often the connection with it was lost: what an older one agreed to does not hold.
+    losses: u32,
+    /// When all rows are looked through for such, and when they last were.
+    review: Option<Time>,
+    reviewed: Option<Time>,
+    /// The node agreed to something, and that was not lost and looked for since.
+    agreed: bool,
     rows: BTreeMap<Arc<str>, Row>,
     /// Those that are wanted and not told, or told and not wanted.
     todo: BTreeSet<Arc<str>>,
@@ -64,12 +75,12 @@ struct Node {
 
 impl Node {
     fn set(&mut self, resource: &Arc<str>, row: Row) {
-        if row.is_wanted() == row.told {
+        if row.is_wanted() == row.told() {
             self.todo.remove(resource);
         } else {
             self.todo.insert(Arc::clone(resource));
         }
-        if row.is_wanted() || row.told {
+        if row.is_wanted() || row.told() {
             self.rows.insert(Arc::clone(resource), row);
         } else {
             self.rows.remove(resource);
@@ -90,11 +101,42 @@ impl Node {
             && self.retry_at.is_none_or(|retry| retry <= now)
     }
 
-    /// Nobody knows any more what the node was told.
-    fn lose(&mut self) {
-        for resource in self.rows.keys().cloned().collect::<Vec<_>>() {
-            let row = self.rows.get(&resource).copied().unwrap_or_default();
-            self.set(&resource, Row { told: false, ..row });
+    /// What holds of it now.
+    fn row(&self, resource: &str) -> Row {
+        let row = self.rows.get(resource).copied().unwrap_or_default();
+        let holds = row.told == self.agreement(true);
+        Row { told: if holds { row.told } else { 0 }, ..row }
+    }
+
+    /// What is written of what the node agreed to now.
+    fn agreement(&self, join: bool) -> u32 {
+        if join { self.losses.checked_add(1).unwrap_or(1) } else { 0 }
+    }
+
+    /// Nobody knows any more what the node was told. That is noted at once; all rows are looked
+    /// through once in [`RESTORE_JITTER_MS`], however often the node comes and goes.
+    fn lose(&mut self, now: Time) {
+        if !self.agreed {
+            return;
+        }
+        self.losses = self.losses.wrapping_add(1);
+        let free = self.reviewed.map_or(now, |at| Time(at.0.saturating_add(RESTORE_JITTER_MS)));
+        self.review.get_or_insert(free.max(now));
+        self.review_rows(now);
+    }
+
+    /// Looks for what the node was told and does not know any more, if it is time to.
+    fn review_rows(&mut self, now: Time) {
+        if self.review.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        self.reviewed = Some(now);
+        let holds = self.agreement(true);
+        self.agreed = self.rows.values().any(|row| row.told == holds);
+        let old = self.rows.iter().filter(|(_, row)| row.told() && row.told != holds);
+        for resource in old.map(|(resource, _)| Arc::clone(resource)).collect::<Vec<_>>() {
+            let row = self.row(&resource);
+            self.set(&resource, row);
         }
     }
 }
@@ -122,13 +164,13 @@ impl Nodes {
     /// When a tick may find something.
     pub(crate) fn earliest(&self) -> Option<Time> {
         let idle = self.by_domain.values().filter(|n| n.flight.is_none() && !n.todo.is_empty());
-        idle.filter_map(|node| node.retry_at).min()
+        let reviews = self.by_domain.values().filter_map(|node| node.review);
+        idle.filter_map(|node| node.retry_at).chain(reviews).min()
     }
 
     /// Whether the node of the domain knows of it.
     pub(crate) fn is_told(&self, domain: &str, resource: &str) -> bool {
-        let row = self.by_domain.get(domain).and_then(|node| node.rows.get(resource));
-        row.is_some_and(|row| row.told)
+        self.by_domain.get(domain).is_some_and(|node| node.row(resource).told())
     }
 
     fn want(&mut self, domain: &str, resource: &Arc<str>, why: Why, wanted: bool) {
@@ -136,7 +178,7 @@ impl Nodes {
             return;
         }
         let node = self.by_domain.entry(domain.to_owned()).or_default();
-        let mut row = node.rows.get(resource).copied().unwrap_or_default();
+        let mut row = node.row(resource);
         match why {
             Why::Subscribed => row.subscribed = wanted,
             Why::Connected => row.connected = wanted,
@@ -152,7 +194,7 @@ impl Nodes {
     /// Nothing is on its way for nobody, and what is to be told is what differs.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (domain, node) in &self.by_domain {
-            let differs = node.rows.iter().filter(|(_, row)| row.is_wanted() != row.told);
+            let differs = node.rows.iter().filter(|(_, row)| row.is_wanted() != row.told());
             if !differs.map(|(resource, _)| resource).eq(&node.todo) {
                 return Err(format!("what {domain} is to be told is not what differs: {node:?}"));
             }
@@ -202,8 +244,9 @@ impl Core {
     /// The stub of a domain is there (again), or says that it is connected (again).
     pub(crate) fn node_is_back(&mut self, key: &RouteKey) {
         let RouteKey::Domain(domain) = key else { return };
+        let now = self.bus.now;
         if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
-            node.lose();
+            node.lose(now);
             node.retry_at = None;
             node.failures = 0;
             self.bus.nodes.due.insert(domain.clone());
@@ -222,7 +265,7 @@ impl Core {
         let wait = refusal.retry_after_ms.unwrap_or(0).max(first_retry());
         let at = Time(self.bus.now.0.saturating_add(wait));
         if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
-            node.lose();
+            node.lose(self.bus.now);
             node.retry_at = (!again && !removed).then_some(at);
         }
         self.hold_stub(domain);
@@ -237,6 +280,10 @@ impl Core {
     pub(crate) fn nodes_tick(&mut self) {
         let now = self.bus.now;
         let nodes = &mut self.bus.nodes;
+        for (domain, node) in nodes.by_domain.iter_mut().filter(|(_, n)| n.review.is_some()) {
+            node.review_rows(now);
+            nodes.due.insert(domain.clone());
+        }
         let due = nodes.by_domain.iter().filter(|(_, node)| {
             node.retry_at.is_some_and(|retry| retry <= now) && node.is_due(now)
         });
@@ -278,16 +325,17 @@ impl Core {
         match refused {
             None => {
                 node.failures = 0;
+                node.agreed |= flight.join;
                 for resource in &flight.resources {
-                    let row = node.rows.get(resource).copied().unwrap_or_default();
-                    node.set(resource, Row { told: flight.join, ..row });
+                    let row = node.row(resource);
+                    node.set(resource, Row { told: node.agreement(flight.join), ..row });
                 }
             }
             // A node that cannot be told forgets by itself, with the session.
             Some(_) if !flight.join => {
                 for resource in &flight.resources {
-                    let row = node.rows.get(resource).copied().unwrap_or_default();
-                    node.set(resource, Row { told: false, ..row });
+                    let row = node.row(resource);
+                    node.set(resource, Row { told: 0, ..row });
                 }
             }
             Some(refusal) => {

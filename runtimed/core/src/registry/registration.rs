@@ -30,13 +30,21 @@ impl Core {
         let wanted = wanted && self.settings.register && self.settings.has_home_stub();
         let now = self.bus.now;
         let Some(lease) = self.leases.get_mut(url) else {
-            if wanted {
-                let lease = self.leases.entry(url);
-                (lease.wanted, lease.details) = (true, details);
-                self.leases.set_due(url, Some(now));
+            if !wanted {
+                return;
             }
-            return;
+            if !self.leases.has_room() {
+                let so_far = self.leases.turned_away;
+                let why = format!("too many registrations; {so_far} were turned away so far");
+                return self.note_trouble(url, &why);
+            }
+            let lease = self.leases.entry(url);
+            (lease.wanted, lease.details) = (true, details);
+            return self.leases.set_due(url, Some(now));
         };
+        if !wanted && lease.is_unknown_there() {
+            return self.leases.forget(url);
+        }
         if wanted {
             lease.details = details;
         }
@@ -52,18 +60,15 @@ impl Core {
     /// The home domain's stub, its connection or its node was lost and is back: whether the
     /// registry was, too, is found out by telling it again.
     pub(crate) fn registry_is_back(&mut self) {
-        let urls: Vec<Arc<str>> = self.leases.urls().cloned().collect();
+        self.leases.lost(self.bus.now);
+    }
+
+    /// What is not sure any more is said again within some time.
+    fn review_leases(&mut self) {
         let now = self.bus.now;
-        for url in urls {
-            let idle = self.leases.get_mut(&url).is_some_and(|lease| {
-                lease.sure = false;
-                lease.failures = 0;
-                lease.wanted && lease.flight.is_none()
-            });
-            if idle {
-                let jitter = self.ua.random() % RESTORE_JITTER_MS;
-                self.leases.set_due(&url, Some(Time(now.0.saturating_add(jitter))));
-            }
+        for url in self.leases.unsure(now) {
+            let jitter = self.ua.random() % RESTORE_JITTER_MS;
+            self.leases.set_due(&url, Some(Time(now.0.saturating_add(jitter))));
         }
     }
 
@@ -84,11 +89,14 @@ impl Core {
     /// Tells the registry what is due.
     pub(crate) fn tell_registry(&mut self) {
         let now = self.bus.now;
+        if self.may_register() {
+            self.review_leases();
+        }
         while self.may_register()
             && let Some(url) = self.leases.pop_due(now)
         {
             let Some(lease) = self.leases.get(&url) else { continue };
-            match lease.next(now) {
+            match self.leases.next(&url, now) {
                 None => self.forget_lease(&url),
                 Some(step) => {
                     let body = saying(step, &url, lease.details.as_deref(), &self.settings);
@@ -148,7 +156,7 @@ impl Core {
     fn left_registry(&mut self, url: &str) {
         if self.leases.get(url).is_some_and(|lease| lease.wanted) {
             if let Some(lease) = self.leases.get_mut(url) {
-                (lease.until, lease.sure) = (None, false);
+                lease.until = None;
             }
             self.persist(Change::Delete(RecordKey::new(Table::Lease, url)));
             self.leases.set_due(url, Some(self.bus.now));
@@ -160,8 +168,7 @@ impl Core {
     fn is_registered(&mut self, url: &str) {
         let (now, lease_ms) = (self.bus.now, self.settings.lease_ms);
         let until = Time(now.0.saturating_add(lease_ms));
-        let Some(lease) = self.leases.get_mut(url) else { return };
-        (lease.until, lease.sure, lease.failures) = (Some(until), true, 0);
+        let Some(lease) = self.leases.agreed(url, until) else { return };
         let wanted = lease.wanted;
         let half = lease_ms.saturating_mul(REFRESH.0).checked_div(REFRESH.1).unwrap_or(lease_ms);
         let sooner = self.ua.random().checked_rem(half / JITTER).unwrap_or(0);
@@ -176,6 +183,9 @@ impl Core {
     fn not_registered(&mut self, url: &str, at_least_ms: u64) {
         let now = self.bus.now;
         let Some(lease) = self.leases.get_mut(url) else { return };
+        if !lease.wanted && lease.is_unknown_there() {
+            return self.leases.forget(url);
+        }
         let wait = NODE_RETRY_MS.get(lease.failures).or(NODE_RETRY_MS.last()).copied();
         let wait = wait.unwrap_or_default().max(at_least_ms);
         lease.failures = lease.failures.saturating_add(1);
@@ -197,7 +207,7 @@ impl Core {
     pub(crate) fn restore_lease(&mut self, row: &LeaseRow) {
         let at_home = Address::parse(&row.url)
             .is_ok_and(|a| a.as_str() == row.url && a.host() == self.settings.domain);
-        if !at_home {
+        if !at_home || !self.leases.has_room() {
             return;
         }
         let now = self.bus.now;

@@ -3,7 +3,7 @@
 use super::bench::{ALICE, Bench, RUNTIME, message};
 use super::home::with_home_stub;
 use super::kept::kept;
-use crate::input::{Input, LinkId};
+use crate::input::{Input, LinkId, Time};
 use crate::limits::{NODE_RETRY_MS, REGISTRATIONS_AT_ONCE, REJOIN_MS, RESTORE_JITTER_MS};
 use crate::settings::Settings;
 use crate::store::{LeaseRow, Record};
@@ -274,4 +274,51 @@ fn so_many_at_once_and_the_next_when_one_has_ended() {
         words.extend(bench.words());
     }
     assert_eq!(leases(&bench).len(), 74);
+}
+
+#[test]
+fn attack_who_comes_and_goes_in_a_loop_does_not_grow_what_the_registry_is_to_be_told() {
+    let mut bench = Bench::with(registering());
+    // The registry hears, and says nothing.
+    for round in 0..400_u32 {
+        let names: Vec<String> =
+            (0..64).map(|n| format!("hyperty://home.example/r{round}n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (link, refused) = bench.join(1_000 + round % 3, &names);
+        assert_eq!(refused, None);
+        bench.leaves(link);
+    }
+    let kept = bench.core.leases.urls().count();
+    assert!(kept <= 2 * REGISTRATIONS_AT_ONCE, "{kept} addresses of whom nobody is here");
+}
+
+#[test]
+fn attack_a_home_stub_that_comes_and_goes_in_a_loop_costs_no_look_at_every_registration() {
+    let mut bench = Bench::with(registering());
+    for round in 0..100_u32 {
+        let names: Vec<String> =
+            (0..64).map(|n| format!("hyperty://home.example/r{round}n{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (_, refused) = bench.join(1_000, &names);
+        assert_eq!(refused, None);
+    }
+    for word in bench.words() {
+        bench.registry_says(&word, 200);
+    }
+    let (_, home, url) = bench.youngest();
+    let status = format!("{url}/status");
+    // The core alone: what the bench checks after each input walks all tables.
+    let mut spent = std::time::Duration::ZERO;
+    for _ in 0..200 {
+        for body in [r#"{"value":"live"}"#, r#"{"value":"disconnected"}"#] {
+            let update = message(MessageType::Update, "9", &url, &status).body(body.as_bytes());
+            let mut frame = update.build().unwrap();
+            let frame = frame.bytes_mut();
+            let begun = std::time::Instant::now();
+            let _effects = bench.core.handle(Time(bench.now), Input::Frame { link: home, frame });
+            spent += begun.elapsed();
+        }
+    }
+    let each = spent / 200;
+    assert!(each < std::time::Duration::from_millis(2), "{each:?} a change, of 6,400 addresses");
 }

@@ -168,13 +168,15 @@ fn a_stub_that_comes_back_is_told_everything_again() {
     let (again, stub, url) = bench.youngest();
     assert_ne!(again, sandbox);
     assert_eq!(bench.node(stub, Some(200)), joined(&[CHAT, OTHER]));
-    // Its connection was lost, and with it perhaps the node's memory.
+    // Its connection was lost, and with it perhaps the node's memory. So soon after the last time
+    // the node is told a moment later.
     let status = format!("{url}/status");
     for word in ["disconnected", "live"] {
         let body: &[u8] =
             if word == "live" { br#"{"value":"live"}"# } else { br#"{"value":"disconnected"}"# };
         bench.send(stub, message(MessageType::Update, "1", &url, &status).body(body));
     }
+    bench.pass(crate::limits::RESTORE_JITTER_MS);
     assert_eq!(bench.node(stub, Some(200)), joined(&[CHAT, OTHER]));
     assert_eq!(bench.node(stub, None), nothing());
     assert_eq!(bench.hear(alice), None, "nobody here notices");
