@@ -324,6 +324,7 @@ impl Ua {
             }
         }
         let Some(component) = self.components.get_mut(key) else { return };
+        component.by_operator = true;
         if component.state == State::Stopping && component.after_stop == AfterStop::Forget {
             if self.stopping {
                 return deny_refusal(token, &component.refusal(now), out);

@@ -25,6 +25,7 @@ pub(crate) use refusal::Refusal;
 pub(crate) use route::{Bridge, StubRoute};
 pub(crate) use words::{Removal, UaInput, UaOut};
 
+use crate::bucket::Bucket;
 use crate::effect::{Attach, Effect};
 use crate::events::Events;
 use crate::guid::Guids;
@@ -51,6 +52,8 @@ pub(crate) struct Ua {
     pub(crate) pressure: pressure::Pressure,
     /// Stubs through which somebody is subscribed: they are not idle.
     held: BTreeSet<RouteKey>,
+    /// How many stubs the applications of each user have ended lately.
+    pub(crate) sheds: BTreeMap<u32, Bucket>,
     pub(crate) stopping: bool,
     pub(crate) stopped: bool,
     pub(crate) followers: VecDeque<crate::operator::Follower>,
@@ -85,6 +88,7 @@ impl Ua {
             door: guests::Door::default(),
             pressure: pressure::Pressure::default(),
             held: BTreeSet::new(),
+            sheds: BTreeMap::new(),
             stopping: false,
             stopped: false,
             followers: VecDeque::new(),

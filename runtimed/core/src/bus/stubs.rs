@@ -49,6 +49,9 @@ impl Core {
             let text = format!("others use the stub of {key}");
             return Err(Refusal::new(Reason::Policy, text));
         }
+        if let Ok(uid) = self.user_of(by) {
+            self.ua.may_shed(self.bus.now, uid)?;
+        }
         match self.ua.shed(self.bus.now, &key, &mut self.ua_out)? {
             Removal::Done => Ok(Asked::Done(self.told_of(&key))),
             Removal::UnderWay => Ok(Asked::Waits(Waits::Removal(key))),
@@ -62,7 +65,8 @@ impl Core {
         wanted_stub(view.body(), &self.settings.domain)
     }
 
-    /// Whether somebody else waits for it, is subscribed through it, or is known at its node.
+    /// Whether somebody else waits for it or is asked through it, is subscribed through it, or is
+    /// known at its node; or whether it is not there for who sends through it alone.
     fn is_used_by_others(&self, key: &RouteKey, by: Peer) -> bool {
         let link = self.ua.link_of(key).map(Peer::Link);
         let asks = self.bus.pending.iter().any(|pending| {
@@ -71,10 +75,11 @@ impl Core {
                 Waits::Deploy(of) => of == key,
                 Waits::Removal(_) | Waits::Parked | Waits::Nodes => false,
             };
-            through && pending.peer != by
+            let asked = Some(pending.peer) == link && pending.waits != Waits::At(by);
+            through && pending.peer != by || asked
         });
         let parked = self.bus.park.of(key).any(|parked| parked.origin != by);
-        asks || parked || self.ua.is_held(key) || self.ua.is_waited_for(key)
+        asks || parked || self.ua.is_held(key) || self.ua.is_for_others(key)
     }
 
     /// Everybody who waited for it to be active hears of it.

@@ -212,7 +212,8 @@ impl Ua {
         component.after_stop = AfterStop::default();
         let restart = after == AfterStop::Restart;
         component.state = State::Dormant;
-        component.retry_at = None;
+        // What was given up while it started rests, as what failed does.
+        component.retry_at = component.retry_at.filter(|_| after == AfterStop::Shed);
         let refusal = if self.stopping {
             Refusal::new(Reason::Stopping, "the runtime is stopping")
         } else {

@@ -110,6 +110,8 @@ pub(crate) struct Component {
     pub(crate) key: RouteKey,
     pub(crate) url: Address,
     pub(crate) interworking: bool,
+    /// An operator asked for it: no application ends it.
+    pub(crate) by_operator: bool,
     /// Of a hyperty: what it is, and whose.
     pub(crate) hyperty: Option<Hyperty>,
     pub(crate) state: State,
@@ -151,6 +153,7 @@ impl Component {
             key,
             url,
             interworking: false,
+            by_operator: false,
             hyperty: None,
             state: State::Deploying,
             status: "none",
@@ -178,6 +181,11 @@ impl Component {
             kept: None,
             keep_at: None,
         }
+    }
+
+    /// Whether it is not to be started before its time.
+    pub(crate) fn rests(&self, now: Time) -> bool {
+        self.retry_at.is_some_and(|at| at > now)
     }
 
     /// Whether it comes back when the process that is stopping is gone.

@@ -73,13 +73,13 @@ impl Ua {
             State::Stopping if component.starts_after_stop() => StubRoute::Deploying,
             // Stopped for being idle: a message wakes it.
             State::Stopping
-                if matches!(component.after_stop, AfterStop::Sleep | AfterStop::Shed) =>
+                if component.after_stop == AfterStop::Sleep
+                    || component.after_stop == AfterStop::Shed && !component.rests(now) =>
             {
                 StubRoute::Absent
             }
-            State::Dormant => StubRoute::Absent,
-            State::Failed if component.retry_at.is_none_or(|at| at <= now) => StubRoute::Absent,
-            State::Quarantined | State::Failed | State::Stopping => {
+            State::Dormant | State::Failed if !component.rests(now) => StubRoute::Absent,
+            State::Dormant | State::Quarantined | State::Failed | State::Stopping => {
                 StubRoute::Refused(component.refusal(now))
             }
         }
