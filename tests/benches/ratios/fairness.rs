@@ -12,7 +12,7 @@ use system_tests::app::App;
 /// Bytes of a frame.
 const SIZE: usize = 300;
 /// Round trips of one run, and the microseconds from one to the next: the share of a stub.
-const TRIPS: (usize, u64) = (1_000, 1_000);
+const TRIPS: (usize, u64) = (3_000, 1_000);
 /// Messages of a flood for each round trip beside it.
 const TIMES: usize = 10;
 /// A flood begins before and ends after what is measured.
