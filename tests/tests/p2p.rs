@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use system_tests::app::App;
 use system_tests::domain::Domain;
 use system_tests::{Daemon, wait_for};
@@ -97,11 +98,16 @@ fn peer(papers: &Papers, name: &str, port: u16) -> String {
     )
 }
 
+/// Its application, which has a room besides.
+fn join(name: &str, daemon: &Daemon, address: &str) -> App {
+    App::connect(&daemon.bus(), name, &[address, &format!("comm://{name}.example/room")])
+}
+
 impl Side {
     fn start(name: &'static str, config: &str) -> Self {
         let daemon = Daemon::start(config);
         let address = format!("hyperty://{name}.example/{name}");
-        let app = App::connect(&daemon.bus(), name, &[&address]);
+        let app = join(name, &daemon, &address);
         let side = Self { name, daemon, app, address };
         side.daemon.wait_state("p2p-handler", "active");
         side
@@ -134,6 +140,52 @@ impl Side {
         let runtime = self.runtime();
         let id = runtime.rsplit('/').next().expect("an identifier");
         format!("{runtime}/p2phandler/{id}")
+    }
+
+    fn keeper(&self) -> String {
+        format!("{}/subscriptions", self.runtime())
+    }
+
+    fn subscribes(&mut self, resources: &[&str]) {
+        let at = self.keeper();
+        let answer = self.app.call("subscribe", &at, &json!({"resources": resources}));
+        assert_eq!(answer["body"]["code"], 200, "{answer}");
+    }
+
+    fn says(&mut self, resource: &str, number: u64) {
+        self.app.write(&json!({"type": "update", "to": resource, "body": {"number": number}}));
+    }
+
+    /// It publishes, and the other gets copies.
+    fn publishes(&mut self, to: &mut Self, resources: &[&str], number: u64) {
+        for resource in resources {
+            self.says(resource, number);
+            let heard = loop {
+                let heard = to.hear();
+                if heard["body"]["number"] != 0 {
+                    break heard;
+                }
+            };
+            assert_eq!(heard["body"], json!({"number": number, "via": heard["body"]["via"]}));
+            assert_eq!((&heard["from"], &heard["to"]), (&json!(self.address), &json!(resource)));
+        }
+    }
+
+    /// Sooner or later what it publishes gets there again.
+    fn is_heard_again(&mut self, by: &mut Self, resource: &str) {
+        wait_for(&format!("{resource} is heard again"), || {
+            self.says(resource, 0);
+            by.app.hears_within(Duration::from_millis(200)).then_some(())
+        });
+    }
+
+    /// What was answered is committed a moment later.
+    fn keeps(&self, resource: &str) {
+        let log = self.daemon.root().join("state/registry.db-wal");
+        wait_for("it is in the store's log", || {
+            let log = std::fs::read(&log).unwrap_or_default();
+            log.windows(resource.len()).any(|part| part == resource.as_bytes()).then_some(())
+        });
     }
 
     /// Events of this name, with their details.
@@ -203,6 +255,45 @@ fn a_connection_that_is_lost_is_a_clear_refusal_until_it_is_there_again() {
     chat(&mut alpha, &mut beta, "there again");
     chat(&mut beta, &mut alpha, "as ever");
     alpha.daemon.assert_conserved();
+}
+
+#[test]
+fn two_runtimes_chat_and_subscribe_without_a_message_node_and_get_everything_back() {
+    let papers = Papers::new();
+    let (mut alpha, mut beta) = pair(&papers);
+    chat(&mut alpha, &mut beta, "hello");
+    let resources = ["hyperty://beta.example/beta/status", "comm://beta.example/room/changes"];
+    alpha.subscribes(&resources);
+    beta.publishes(&mut alpha, &resources, 1);
+    // The other way round, over the same connection: its requester is alpha's.
+    beta.subscribes(&["hyperty://alpha.example/alpha/status"]);
+    alpha.publishes(&mut beta, &["hyperty://alpha.example/alpha/status"], 2);
+    beta.keeps("hyperty://alpha.example/alpha/status");
+    let answer = alpha.app.call(
+        "subscribe",
+        &alpha.keeper(),
+        &json!({
+            "resources": ["hyperty://beta.example/nobody/status"],
+        }),
+    );
+    assert!(answer["body"]["code"].as_u64() > Some(299), "{answer}");
+    beta.daemon.stop(nix::sys::signal::Signal::SIGKILL);
+    alpha.wait_status("p2p.beta.example", "failed");
+    let refused = alpha.app.refused("read", &beta.address, 503, "peer-down");
+    assert!(refused["body"]["retryAfter"].as_u64().is_some(), "{refused}");
+    beta.daemon.start_again();
+    beta.app = join("beta", &beta.daemon, &beta.address);
+    // Each is told anew what the other is subscribed to: beta by an alpha that never left, and alpha
+    // by a beta that remembers.
+    beta.is_heard_again(&mut alpha, resources[1]);
+    beta.publishes(&mut alpha, &resources, 4);
+    alpha.is_heard_again(&mut beta, "hyperty://alpha.example/alpha/status");
+    alpha.publishes(&mut beta, &["hyperty://alpha.example/alpha/status"], 5);
+    chat(&mut alpha, &mut beta, "as ever");
+    for side in [&alpha, &beta] {
+        assert!(side.daemon.row(&format!("{}.example", side.name)).is_none(), "no message node");
+        side.daemon.assert_conserved();
+    }
 }
 
 #[test]

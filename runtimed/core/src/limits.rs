@@ -223,6 +223,8 @@ pub const STATUS_DESC_BYTES: usize = 512;
 pub const GUEST_TEXT_BYTES: usize = 256;
 /// Runtimes that connections are known of, at both sides.
 pub const PEERS_MAX: usize = 256;
+/// Resources here that one of them may be subscribed to.
+pub const SUBSCRIPTIONS_PER_PEER: u32 = 1_024;
 /// Addresses that one of them may list.
 pub const PEER_ADDRESSES_MAX: usize = 65_536;
 /// Milliseconds for which messages wait for a connection with another runtime: less than whoever

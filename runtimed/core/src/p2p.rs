@@ -4,7 +4,8 @@
 //! made to the place where a domain's runtimes listen. What they say of a connection comes in as
 //! the status of the stub with the remote runtime as its `resource`; what is known of it is in
 //! [`connections`], where messages go because of it in [`directing`], what the message node is told
-//! in [`paths`], and who is registered at the other end in [`registries`].
+//! in [`paths`], who is registered at the other end in [`registries`], and who is subscribed there in
+//! [`subscriptions`].
 //!
 //! ```text
 //! created ─▶ in-progress ─▶ live ─▶ disconnected ─▶ in-progress …
@@ -15,6 +16,7 @@ pub(crate) mod connections;
 mod directing;
 mod paths;
 mod registries;
+pub(crate) mod subscriptions;
 
 use crate::core::Core;
 use crate::input::{LinkId, Time};
@@ -135,6 +137,7 @@ impl Core {
         }
         self.ask_who_is_there(runtime, None);
         self.go_directly(&key);
+        self.keeper_is_back(runtime);
         self.settle_surplus();
     }
 
@@ -151,6 +154,8 @@ impl Core {
         }
         self.p2p.connections.prune(runtime);
         self.remove_listener(runtime, link);
+        self.forget_keeper(runtime, link);
+        self.keeper_is_lost(runtime);
     }
 
     /// The stub of a connection is there: messages wait for the connection itself.
@@ -184,6 +189,7 @@ impl Core {
     pub(crate) fn peer_link_ended(&mut self, link: LinkId) {
         for (runtime, came) in self.p2p.connections.of_link(link) {
             self.p2p.connections.forget(&runtime, came);
+            self.keeper_is_lost(&runtime);
         }
     }
 

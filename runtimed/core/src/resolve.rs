@@ -197,8 +197,9 @@ impl Resolver<'_> {
     fn brings(&self, by: Peer, to: &Address) -> bool {
         let Peer::Link(link) = by else { return false };
         self.bus.subscriptions.has(to.as_str())
-            && self.ua.bridge_of(link).is_some_and(|bridge| {
-                to.route_key(&self.settings.domain).as_ref() == Some(&bridge.key)
+            && self.ua.bridge_of(link).is_some_and(|bridge| match bridge.key {
+                RouteKey::P2p(_) | RouteKey::P2pHandler(_) => self.connections.speaks(link, to),
+                _ => to.route_key(&self.settings.domain).as_ref() == Some(&bridge.key),
             })
     }
 

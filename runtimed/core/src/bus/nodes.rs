@@ -3,9 +3,12 @@
 //!
 //! Each resource is told once, however many wait for it (the first subscriber's is the one that
 //! goes out, and the last one leaving takes it back), at `domain://msg-node.<domain>/sm`. One
-//! message is on its way to a domain at a time, for up to [`RESOURCES_PER_SUBSCRIBE`] resources, so
+//! message is on its way to a domain at a time, for up to [`crate::limits::RESOURCES_PER_SUBSCRIBE`] resources, so
 //! that what is told keeps its order. A node that does not agree is asked again, later and later;
-//! one whose stub or connection comes back is told everything again.
+//! one whose stub or connection comes back is told everything again. A domain without a message node
+//! has runtimes that are told instead, over connections (`p2p/subscriptions.rs`).
+
+mod node;
 
 use super::answer::Said;
 use super::own::{Asking, Part, Purpose};
@@ -13,8 +16,10 @@ use super::pending::PendingRef;
 use super::subscribe::DONE;
 use crate::core::Core;
 use crate::input::Time;
-use crate::limits::{NODE_RETRY_MS, RESOURCES_PER_SUBSCRIBE, RESTORE_JITTER_MS};
+use crate::limits::{NODE_RETRY_MS, PEER_WAIT_MS, RESTORE_JITTER_MS};
+use crate::p2p::subscriptions::Keeper;
 use crate::ua::Refusal;
+use node::{Flight, Node, Row};
 use protocol::address::RouteKey;
 use protocol::message::MessageType;
 use protocol::reason::Reason;
@@ -29,116 +34,6 @@ pub(crate) enum Why {
     Subscribed,
     /// It is the address of somebody who is connected here.
     Connected,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Row {
-    subscribed: bool,
-    connected: bool,
-    /// Which connection with the node agreed; 0: none, or it was lost since.
-    told: u32,
-}
-
-impl Row {
-    const fn is_wanted(self) -> bool {
-        self.subscribed || self.connected
-    }
-
-    const fn told(self) -> bool {
-        self.told != 0
-    }
-}
-
-/// The message on its way.
-#[derive(Debug)]
-struct Flight {
-    join: bool,
-    resources: Vec<Arc<str>>,
-}
-
-#[derive(Debug, Default)]
-struct Node {
-    /// How often the connection with it was lost: what an older one agreed to does not hold.
-    losses: u32,
-    /// When all rows are looked through for such, and when they last were.
-    review: Option<Time>,
-    reviewed: Option<Time>,
-    /// The node agreed to something, and that was not lost and looked for since.
-    agreed: bool,
-    rows: BTreeMap<Arc<str>, Row>,
-    /// Those that are wanted and not told, or told and not wanted.
-    todo: BTreeSet<Arc<str>>,
-    flight: Option<Flight>,
-    retry_at: Option<Time>,
-    failures: usize,
-}
-
-impl Node {
-    fn set(&mut self, resource: &Arc<str>, row: Row) {
-        if row.is_wanted() == row.told() {
-            self.todo.remove(resource);
-        } else {
-            self.todo.insert(Arc::clone(resource));
-        }
-        if row.is_wanted() || row.told() {
-            self.rows.insert(Arc::clone(resource), row);
-        } else {
-            self.rows.remove(resource);
-        }
-    }
-
-    /// The next resources to tell, all in one direction, and which.
-    fn next(&self) -> Option<(bool, Vec<Arc<str>>)> {
-        let wanted = |resource: &Arc<str>| self.rows.get(resource).is_some_and(|r| r.is_wanted());
-        let join = wanted(self.todo.first()?);
-        let same = self.todo.iter().filter(|resource| wanted(resource) == join);
-        Some((join, same.take(RESOURCES_PER_SUBSCRIBE).cloned().collect()))
-    }
-
-    fn is_due(&self, now: Time) -> bool {
-        self.flight.is_none()
-            && !self.todo.is_empty()
-            && self.retry_at.is_none_or(|retry| retry <= now)
-    }
-
-    /// What holds of it now.
-    fn row(&self, resource: &str) -> Row {
-        let row = self.rows.get(resource).copied().unwrap_or_default();
-        let holds = row.told == self.agreement(true);
-        Row { told: if holds { row.told } else { 0 }, ..row }
-    }
-
-    /// What is written of what the node agreed to now.
-    fn agreement(&self, join: bool) -> u32 {
-        if join { self.losses.checked_add(1).unwrap_or(1) } else { 0 }
-    }
-
-    /// Nobody knows any more what the node was told. That is noted at once; all rows are looked
-    /// through once in [`RESTORE_JITTER_MS`], however often the node comes and goes.
-    fn lose(&mut self, now: Time) {
-        if !self.agreed {
-            return;
-        }
-        self.losses = self.losses.wrapping_add(1);
-        let free = self.reviewed.map_or(now, |at| Time(at.0.saturating_add(RESTORE_JITTER_MS)));
-        self.review.get_or_insert(free.max(now));
-        self.review_rows(now);
-    }
-
-    /// Looks for what the node was told and does not know any more, if it is time to.
-    fn review_rows(&mut self, now: Time) {
-        if self.review.take_if(|at| *at <= now).is_none() {
-            return;
-        }
-        self.reviewed = Some(now);
-        let holds = self.agreement(true);
-        self.agreed = self.rows.values().any(|row| row.told == holds);
-        let old = self.rows.iter().filter(|(_, row)| row.told() && row.told != holds);
-        for resource in old.map(|(resource, _)| Arc::clone(resource)).collect::<Vec<_>>() {
-            let row = self.row(&resource);
-            self.set(&resource, row);
-        }
-    }
 }
 
 /// A `subscribe` of somebody here that is answered when the nodes have agreed.
@@ -165,7 +60,8 @@ impl Nodes {
     pub(crate) fn earliest(&self) -> Option<Time> {
         let idle = self.by_domain.values().filter(|n| n.flight.is_none() && !n.todo.is_empty());
         let reviews = self.by_domain.values().filter_map(|node| node.review);
-        idle.filter_map(|node| node.retry_at).chain(reviews).min()
+        let refused = self.by_domain.values().filter_map(|node| node.refused_until);
+        idle.filter_map(|node| node.retry_at).chain(reviews).chain(refused).min()
     }
 
     /// Whether the node of the domain knows of it.
@@ -187,6 +83,7 @@ impl Nodes {
         if wanted {
             // Who asks now is not made to wait for a time that others have waited for.
             node.retry_at = None;
+            node.refused.remove(resource);
         }
         self.due.insert(domain.to_owned());
     }
@@ -217,7 +114,9 @@ impl Core {
     /// A stub through which somebody is subscribed is not idle.
     fn hold_stub(&mut self, domain: &str) {
         let held = self.bus.nodes.by_domain.get(domain).is_some_and(|node| !node.rows.is_empty());
-        self.ua.hold(RouteKey::Domain(domain.to_owned()), held);
+        let directly = self.is_told_directly(domain);
+        self.ua.hold(RouteKey::Domain(domain.to_owned()), held && !directly);
+        self.ua.hold(RouteKey::P2p(domain.to_owned()), held && directly);
     }
 
     /// As [`Self::want_at_node`], some time soon: everybody does when a runtime starts.
@@ -244,17 +143,48 @@ impl Core {
     /// The stub of a domain is there (again), or says that it is connected (again).
     pub(crate) fn node_is_back(&mut self, key: &RouteKey) {
         let RouteKey::Domain(domain) = key else { return };
-        let now = self.bus.now;
-        if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
-            node.lose(now);
-            node.retry_at = None;
-            node.failures = 0;
-            self.bus.nodes.due.insert(domain.clone());
+        if self.is_told_directly(domain) {
+            return;
         }
+        self.node_came(domain);
         if *domain == self.settings.domain {
             self.registry_is_back();
         }
+    }
+
+    /// Whoever keeps subscriptions in a domain is to be told everything.
+    pub(crate) fn node_came(&mut self, domain: &str) {
+        if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
+            node.lose(self.bus.now);
+            node.retry_at = None;
+            node.failures = 0;
+            self.bus.nodes.due.insert(domain.to_owned());
+        }
         self.hold_stub(domain);
+    }
+
+    /// It is gone, and is looked for soon.
+    pub(crate) fn node_went(&mut self, domain: &str) {
+        let at = Time(self.bus.now.0.saturating_add(first_retry()));
+        if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
+            node.lose(self.bus.now);
+            node.retry_at = Some(at);
+        }
+        self.hold_stub(domain);
+    }
+
+    /// No connection with a runtime that is to be told could be made.
+    pub(crate) fn node_is_not_reached(&mut self, domain: &str, refusal: &Refusal) {
+        if !self.is_told_directly(domain) || self.p2p.connections.any_of(domain).is_some() {
+            return;
+        }
+        let Some(node) = self.bus.nodes.by_domain.get_mut(domain) else { return };
+        if node.flight.is_none()
+            && let Some((true, resources)) = node.next()
+        {
+            node.flight = Some(Flight { join: true, resources });
+            self.node_answered(domain, Some(refusal));
+        }
     }
 
     /// The stub of a domain is gone. If nobody starts it again, the node is asked later; if an
@@ -284,6 +214,12 @@ impl Core {
             node.review_rows(now);
             nodes.due.insert(domain.clone());
         }
+        for (domain, node) in &mut nodes.by_domain {
+            if node.refused_until.is_some_and(|at| at <= now) {
+                node.try_refused_again();
+                nodes.due.insert(domain.clone());
+            }
+        }
         let due = nodes.by_domain.iter().filter(|(_, node)| {
             node.retry_at.is_some_and(|retry| retry <= now) && node.is_due(now)
         });
@@ -310,18 +246,34 @@ impl Core {
         if !node.is_due(now) {
             return;
         }
-        let Some((join, resources)) = node.next() else { return };
-        let asking = telling(&self.bus.runtime, domain, join, &resources);
+        let Some((join, mut resources)) = node.next() else { return };
+        let keeper = self.keeper_of(domain, join, &mut resources);
+        let Some(node) = self.bus.nodes.by_domain.get_mut(domain) else { return };
         node.retry_at = None;
-        node.flight = Some(Flight { join, resources });
-        self.ask(asking);
+        match keeper {
+            Keeper::At(to) => {
+                let asking = telling(&self.bus.runtime, (domain, to), join, &resources);
+                node.flight = Some(Flight { join, resources });
+                self.ask(asking);
+            }
+            Keeper::Awaited => {
+                node.retry_at = Some(Time(now.0.saturating_add(PEER_WAIT_MS)));
+            }
+            Keeper::Unreachable(refusal) => {
+                node.flight = Some(Flight { join, resources });
+                self.node_answered(domain, Some(&refusal));
+            }
+        }
     }
 
     /// A node answered, or cannot be asked.
     pub(crate) fn node_answered(&mut self, domain: &str, refused: Option<&Refusal>) {
         let now = self.bus.now;
+        let directly = self.is_told_directly(domain);
         let Some(node) = self.bus.nodes.by_domain.get_mut(domain) else { return };
         let Some(flight) = node.flight.take() else { return };
+        let divides =
+            |refusal: &Refusal| directly && flight.join && refusal.reason == Reason::NodeRefused;
         match refused {
             None => {
                 node.failures = 0;
@@ -336,6 +288,12 @@ impl Core {
                 for resource in &flight.resources {
                     let row = node.row(resource);
                     node.set(resource, Row { told: 0, ..row });
+                }
+            }
+            Some(refusal) if divides(refusal) => {
+                if node.divide(&flight, now) {
+                    self.bus.nodes.due.insert(domain.to_owned());
+                    return;
                 }
             }
             Some(refusal) => {
@@ -383,7 +341,12 @@ fn first_retry() -> u64 {
 }
 
 /// `subscribe` or `unsubscribe` to the subscription manager of a domain, in both spellings.
-fn telling(runtime: &str, domain: &str, join: bool, resources: &[Arc<str>]) -> Asking {
+fn telling(
+    runtime: &str,
+    (domain, to): (&str, String),
+    join: bool,
+    resources: &[Arc<str>],
+) -> Asking {
     let (kind, word) = if join {
         (MessageType::Subscribe, "subscribe")
     } else {
@@ -393,7 +356,7 @@ fn telling(runtime: &str, domain: &str, join: bool, resources: &[Arc<str>]) -> A
     let list: Vec<&str> = resources.iter().map(AsRef::as_ref).collect();
     Asking {
         from: Part::Subscriptions,
-        to: format!("domain://msg-node.{domain}/sm"),
+        to,
         kind,
         body: json!({word: list, "resources": list, "source": source}).to_string(),
         source: Some(source),

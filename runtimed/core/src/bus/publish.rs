@@ -4,10 +4,12 @@ use super::carrier::{Carrier, Stamp};
 use super::egress::{BY_RUNTIME, Claim, Waiting};
 use super::step::{Facts, origin_of};
 use super::subscribe::DONE;
+use super::subscribers::Subscriber;
 use super::{LinkKind, Peer, answer::Answer, answer::Said};
 use crate::core::Core;
 use crate::effect::Effect;
 use crate::input::LinkId;
+use crate::p2p::subscriptions::runtime_of_keeper;
 use crate::resolve::Target;
 use crate::ua::Refusal;
 use protocol::address::{Address, RouteKey, SchemeClass};
@@ -15,6 +17,10 @@ use protocol::frame::{ExtIter, ExtTag, Frame, FrameBuilder, FrameError, flags, p
 use protocol::message::MessageType;
 use protocol::reason::Reason;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One copy: its link, and the subscriber if that is a runtime at the other end of a connection.
+type Receiver = (LinkId, Option<Arc<str>>);
 
 /// A publication before it is copied.
 struct Publication<'a> {
@@ -31,13 +37,17 @@ struct Publication<'a> {
 
 impl Publication<'_> {
     /// Its frame, marked if copies before it were missed.
-    fn frame(&self, lagged: u32) -> Result<Frame, FrameError> {
+    /// For a runtime at the other end of a connection it says which, as its stub has several.
+    fn frame(&self, lagged: u32, keeper: Option<&str>) -> Result<Frame, FrameError> {
         let mut builder = FrameBuilder::msg(self.mtype, self.id, self.from, self.resource)
             .flag(self.flags)
             .body(self.body);
         let kept = self.ext.clone().into_iter().flatten().map_while(Result::ok);
-        for ext in kept.filter(|ext| !matches!(ext.tag, ExtTag::Lagged | ExtTag::Deadline)) {
+        for ext in kept.filter(|ext| !is_of_one_copy(ext.tag)) {
             builder = builder.ext(ext.tag, ext.value);
+        }
+        if let Some(keeper) = keeper {
+            builder = builder.ext(ExtTag::Peer, runtime_of_keeper(keeper).as_bytes());
         }
         if lagged > 0 {
             builder = builder.flag(flags::LAGGED).ext(ExtTag::Lagged, &lagged.to_le_bytes());
@@ -143,12 +153,12 @@ impl Core {
     /// Gives each link that is subscribed its copy, or notes that its subscribers missed one.
     fn fan_out(&mut self, publication: &Publication<'_>) {
         let Some(set) = self.bus.subscriptions.of(publication.resource) else { return };
-        let (mut receivers, mut away) = (BTreeMap::<LinkId, u32>::new(), 0_u64);
-        for one in set.values_mut() {
+        let (mut receivers, mut away) = (BTreeMap::<Receiver, u32>::new(), 0_u64);
+        for (name, one) in set.iter_mut() {
             match one.link {
                 Some(link) if Peer::Link(link) == publication.by && is_inbound(publication) => {}
                 Some(link) => {
-                    let lagged = receivers.entry(link).or_default();
+                    let lagged = receivers.entry(receiver(link, name, one)).or_default();
                     *lagged = (*lagged).max(one.lagged);
                 }
                 None => {
@@ -163,8 +173,8 @@ impl Core {
         }
         let missed = self.copies(publication, receivers);
         let Some(set) = self.bus.subscriptions.of(publication.resource) else { return };
-        for one in set.values_mut() {
-            match one.link.map(|link| missed.contains(&link)) {
+        for (name, one) in set.iter_mut() {
+            match one.link.map(|link| missed.contains(&receiver(link, name, one))) {
                 Some(true) => one.lagged = one.lagged.saturating_add(1),
                 Some(false) => one.lagged = 0,
                 None => {}
@@ -176,14 +186,17 @@ impl Core {
     fn copies(
         &mut self,
         publication: &Publication<'_>,
-        receivers: BTreeMap<LinkId, u32>,
-    ) -> Vec<LinkId> {
+        receivers: BTreeMap<Receiver, u32>,
+    ) -> Vec<Receiver> {
         let (mut missed, mut same) = (Vec::new(), Vec::new());
-        let plain = publication.frame(0).map_err(|_e| Reason::TooLarge);
-        for (link, lagged) in receivers {
+        let plain = publication.frame(0, None).map_err(|_e| Reason::TooLarge);
+        for ((link, keeper), lagged) in receivers {
             self.bus.counters.accept();
-            let marked = if lagged > 0 {
-                publication.frame(lagged).map(Some).map_err(|_e| Reason::TooLarge)
+            let marked = if lagged > 0 || keeper.is_some() {
+                publication
+                    .frame(lagged, keeper.as_deref())
+                    .map(Some)
+                    .map_err(|_e| Reason::TooLarge)
             } else {
                 Ok(None)
             };
@@ -199,7 +212,7 @@ impl Core {
             };
             if let Err(reason) = handed {
                 self.bus.counters.refuse(reason);
-                missed.push(link);
+                missed.push((link, keeper));
             }
         }
         if let (Ok(frame), false) = (plain, same.is_empty()) {
@@ -221,6 +234,16 @@ impl Core {
         self.bus.enqueue(link, Waiting { origin, bytes, counted: true });
         Ok(())
     }
+}
+
+/// To whom a subscriber's copy goes.
+fn receiver(link: LinkId, name: &Arc<str>, one: &Subscriber) -> Receiver {
+    (link, one.is_peer().then(|| Arc::clone(name)))
+}
+
+/// What an edge or the runtime says of one message, and not of what is made of it.
+const fn is_of_one_copy(tag: ExtTag) -> bool {
+    matches!(tag, ExtTag::Lagged | ExtTag::Deadline | ExtTag::Peer | ExtTag::Guest)
 }
 
 /// It came in through a stub, and does not go back there.

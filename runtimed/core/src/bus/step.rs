@@ -302,6 +302,10 @@ impl Core {
         let mut resolver = self.resolver(view.has(flags::P2P));
         Ok(match resolver.decide(self.bus.now, by, &to) {
             Target::Refuse(refusal) => return Err(refusal),
+            Target::Publication if self.publishes_for_others(by, view.from(), &to) => {
+                let text = "whoever came publishes in its own domain alone";
+                return Err(Refusal::new(Reason::Forged, text));
+            }
             // Only the start itself may tell whether a failure's time is over.
             Target::Stub(key, StubRoute::Absent | StubRoute::Refused(_)) => {
                 let cause = format!("{} from {}", view.to(), view.from());

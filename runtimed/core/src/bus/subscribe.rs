@@ -54,9 +54,13 @@ impl Core {
         view: &FrameRef<'_>,
     ) -> Result<Subscribing, Refusal> {
         let (wanted, subscriber) = self.wanted(facts, view)?;
-        let places = wanted.resources.iter().map(|resource| self.place_of(facts.by, resource));
+        let peer = self.is_keeper(facts.by, subscriber.as_str());
+        let places = wanted.resources.iter().map(|resource| {
+            if peer { self.place_for_peer(resource) } else { self.place_of(facts.by, resource) }
+        });
         let places = places.collect::<Result<Vec<Place>, Refusal>>()?;
         let account = self.account_of(facts.by, &subscriber)?;
+        let account = if peer { Account::Peer } else { account };
         let link = if let Peer::Link(link) = facts.by { Some(link) } else { None };
         let mut new = Vec::new();
         for resource in &wanted.resources {
@@ -106,7 +110,10 @@ impl Core {
             Refusal::new(Reason::BadAddress, error.to_string())
         };
         let subscriber = match wanted.subscriber.take() {
-            Some(named) if self.may_speak(facts.by, &named).is_none() => {
+            Some(named)
+                if self.may_speak(facts.by, &named).is_none()
+                    || self.names_another_guest(facts.by, view.from(), &named) =>
+            {
                 let text = "the sender may not speak for the address named in the body";
                 return Err(Refusal::new(Reason::ForgedSource, text));
             }
@@ -169,6 +176,29 @@ impl Core {
         }
     }
 
+    /// Another runtime subscribes: to what would be published at the home domain's message node, and
+    /// to nothing that the runtime says itself.
+    fn place_for_peer(&self, resource: &Address) -> Result<Place, Refusal> {
+        let (text, names) = (resource.as_str(), &self.bus.names);
+        let owner = names.owner_at_or_above(text);
+        let home = resource.route_key(&self.settings.domain);
+        let open = home == Some(RouteKey::Domain(self.settings.domain.clone()))
+            && resource.class().is_claimable()
+            && is_resource(resource)
+            && !self.bus.objects.is_below(text)
+            && owner.is_none_or(|owner| {
+                matches!(owner, Peer::Link(_)) && !is_stub(&self.bus, &self.ua, owner)
+            });
+        if !open {
+            let text = "another runtime subscribes to nothing but what is published here";
+            return Err(Refusal::new(Reason::Policy, text));
+        }
+        if owner.is_some() || names.is_reserved(text) {
+            return Ok(Place::Here);
+        }
+        Err(Refusal::new(Reason::UnknownAddress, "nobody here has it"))
+    }
+
     /// Whether another runtime at the end of a connection asks for what changes in the registry.
     fn is_told_changes(&self, by: Peer, resource: &str) -> bool {
         let connected = matches!(by, Peer::Link(link) if self.p2p.connections.is_live(link));
@@ -184,7 +214,7 @@ impl Core {
     }
 
     /// Takes one subscription out, here and, if it was the last, at the node.
-    pub(super) fn unsubscribed(&mut self, resource: &str, subscriber: &str) {
+    pub(crate) fn unsubscribed(&mut self, resource: &str, subscriber: &str) {
         if self.bus.subscriptions.remove(resource, subscriber)
             && !self.bus.subscriptions.has(resource)
         {

@@ -2,7 +2,9 @@
 //! its connection, as the claim does, and is kept in the store; any other ends with its link.
 
 use crate::input::LinkId;
-use crate::limits::{SUBSCRIBERS_PER_RESOURCE, SUBSCRIPTIONS_PER_LINK, SUBSCRIPTIONS_PER_UID};
+use crate::limits::{
+    SUBSCRIBERS_PER_RESOURCE, SUBSCRIPTIONS_PER_LINK, SUBSCRIPTIONS_PER_PEER, SUBSCRIPTIONS_PER_UID,
+};
 use crate::ua::Refusal;
 use protocol::address::is_within;
 use protocol::reason::Reason;
@@ -17,6 +19,8 @@ pub(crate) enum Account {
     Link(LinkId),
     /// The user of an application; it is kept.
     User(u32),
+    /// The subscriber itself: a runtime at the other end of a connection, with which it ends.
+    Peer,
 }
 
 /// One subscription.
@@ -29,12 +33,21 @@ pub(crate) struct Subscriber {
     pub(crate) lagged: u32,
 }
 
+impl Subscriber {
+    /// Whether it is a runtime at the other end of a connection.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.account == Account::Peer
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     by_resource: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Subscriber>>,
     /// Resources of those that are kept.
     kept: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Resources of runtimes at the other ends of connections.
+    peers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     by_account: BTreeMap<Account, u32>,
     /// What has changed for the store since it was last told: whether the row is there.
     changed: BTreeMap<(Arc<str>, Arc<str>), bool>,
@@ -62,21 +75,36 @@ impl Subscriptions {
         let most = match account {
             Account::Link(_) => SUBSCRIPTIONS_PER_LINK,
             Account::User(_) => SUBSCRIPTIONS_PER_UID,
+            Account::Peer => SUBSCRIPTIONS_PER_PEER,
         };
         let held = self.by_account.get(&account).copied().unwrap_or_default();
+        let own = match account {
+            Account::Peer => self.peers.get(subscriber).map_or(0, BTreeSet::len),
+            Account::Link(_) | Account::User(_) => usize::try_from(held).unwrap_or(usize::MAX),
+        };
         let crowd = self.by_resource.get(resource).map_or(0, BTreeMap::len);
-        if held >= most || crowd >= SUBSCRIBERS_PER_RESOURCE {
-            return Err(Refusal::new(Reason::Overloaded, "too many subscriptions"));
+        if u32::try_from(own).is_ok_and(|own| own < most) && crowd < SUBSCRIBERS_PER_RESOURCE {
+            let (resource, subscriber) = (Arc::from(resource), Arc::from(subscriber));
+            self.by_account.insert(account, held.saturating_add(1));
+            self.enter((resource, subscriber), Subscriber { link, account, lagged: 0 });
+            return Ok(true);
         }
-        let (resource, subscriber): (Arc<str>, Arc<str>) = (resource.into(), subscriber.into());
-        self.by_account.insert(account, held.saturating_add(1));
-        if matches!(account, Account::User(_)) {
-            self.kept.entry(Arc::clone(&subscriber)).or_default().insert(Arc::clone(&resource));
+        Err(Refusal::new(Reason::Overloaded, "too many subscriptions"))
+    }
+
+    fn enter(&mut self, (resource, subscriber): (Arc<str>, Arc<str>), row: Subscriber) {
+        let index = match row.account {
+            Account::Link(_) => None,
+            Account::User(_) => Some(&mut self.kept),
+            Account::Peer => Some(&mut self.peers),
+        };
+        if let Some(index) = index {
+            index.entry(Arc::clone(&subscriber)).or_default().insert(Arc::clone(&resource));
+        }
+        if matches!(row.account, Account::User(_)) {
             self.changed.insert((Arc::clone(&resource), Arc::clone(&subscriber)), true);
         }
-        let row = Subscriber { link, account, lagged: 0 };
         self.by_resource.entry(resource).or_default().insert(subscriber, row);
-        Ok(true)
     }
 
     /// Enters one that the store has; false if it is one too many.
@@ -109,15 +137,27 @@ impl Subscriptions {
                 self.by_account.remove(&account);
             }
         }
-        if matches!(account, Account::User(_)) {
-            if let Some(resources) = self.kept.get_mut(&subscriber) {
-                resources.remove(&resource);
-                if resources.is_empty() {
-                    self.kept.remove(&subscriber);
-                }
+        let index = match account {
+            Account::Link(_) => return,
+            Account::User(_) => &mut self.kept,
+            Account::Peer => &mut self.peers,
+        };
+        if let Some(resources) = index.get_mut(&subscriber) {
+            resources.remove(&resource);
+            if resources.is_empty() {
+                index.remove(&subscriber);
             }
+        }
+        if matches!(account, Account::User(_)) {
             self.changed.insert((resource, subscriber), false);
         }
+    }
+
+    /// What a runtime at the other end of a connection is subscribed to over this link.
+    pub(crate) fn of_peer(&self, subscriber: &str, link: LinkId) -> Vec<Arc<str>> {
+        let all = self.peers.get(subscriber).into_iter().flatten();
+        let row = |resource: &Arc<str>| self.by_resource.get(resource)?.get(subscriber)?.link;
+        all.filter(|resource| row(resource) == Some(link)).cloned().collect()
     }
 
     /// A link ended: what is kept waits for its address to be claimed again. The resources that
@@ -125,6 +165,14 @@ impl Subscriptions {
     pub(crate) fn forget(&mut self, link: LinkId) -> Vec<Arc<str>> {
         self.by_account.remove(&Account::Link(link));
         let mut abandoned = Vec::new();
+        for peer in self.peers.keys().cloned().collect::<Vec<_>>() {
+            for resource in self.of_peer(&peer, link) {
+                self.remove(&resource, &peer);
+                if !self.has(&resource) {
+                    abandoned.push(resource);
+                }
+            }
+        }
         self.by_resource.retain(|resource, set| {
             set.retain(|_, row| {
                 if row.link == Some(link) {
@@ -224,6 +272,11 @@ impl Subscriptions {
             if set.is_empty() {
                 return Err(format!("nobody is subscribed to {resource}"));
             }
+        }
+        let peers: usize = self.peers.values().map(BTreeSet::len).sum();
+        let booked = counts.get(&Account::Peer).copied().unwrap_or_default();
+        if u32::try_from(peers) != Ok(booked) {
+            return Err(format!("{peers} subscriptions of other runtimes, {booked} booked"));
         }
         let kept: usize = self.kept.values().map(BTreeSet::len).sum();
         let users = counts.iter().filter(|(account, _)| matches!(account, Account::User(_)));

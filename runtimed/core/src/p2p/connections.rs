@@ -217,6 +217,11 @@ impl Connections {
         }
     }
 
+    /// Whether the stub has a live connection with this runtime.
+    pub(crate) fn is_behind(&self, link: LinkId, runtime: &str) -> bool {
+        self.behind(link).any(|behind| **behind == *runtime)
+    }
+
     /// Whether the stub has any live connection.
     pub(crate) fn is_live(&self, link: LinkId) -> bool {
         self.behind(link).next().is_some()
@@ -275,7 +280,7 @@ impl Connections {
     /// what changes there.
     pub(crate) fn tells_changes(&self, link: LinkId, to: &str) -> bool {
         let runtime = to.strip_suffix(CHANGES).and_then(|text| text.strip_suffix('/'));
-        runtime.is_some_and(|runtime| self.behind(link).any(|behind| **behind == *runtime))
+        runtime.is_some_and(|runtime| self.is_behind(link, runtime))
     }
 
     /// Whether there is a live connection with it.

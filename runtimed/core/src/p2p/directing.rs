@@ -142,6 +142,7 @@ impl Core {
     /// There is no connection: what waited for one goes by the message node, if the domain has one.
     pub(crate) fn fall_back(&mut self, key: &RouteKey, refusal: &Refusal) {
         self.bus.names.touch();
+        self.node_is_not_reached(key.domain(), refusal);
         for parked in self.bus.park.take(key) {
             self.go_by_node(parked, key, refusal);
         }

@@ -3,6 +3,7 @@
 
 mod chance;
 mod messages;
+mod subscriptions;
 mod voices;
 mod ways;
 
