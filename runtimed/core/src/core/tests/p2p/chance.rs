@@ -1,11 +1,14 @@
 //! Whatever becomes of connections, every question ends exactly once.
 
+use super::subscriptions::{AT, KEEPER, MOOD, OWN};
 use super::*;
 
 /// What may happen.
 #[derive(Debug, Clone)]
 enum Doing {
     Ask(bool, bool),
+    Subscribe(bool, bool),
+    GuestSubscribes,
     Says(usize, bool),
     Guest(usize),
     Leaves,
@@ -17,6 +20,8 @@ enum Doing {
 fn doing() -> impl Strategy<Value = Doing> {
     prop_oneof![
         5 => (any::<bool>(), any::<bool>()).prop_map(|(p2p, high)| Doing::Ask(p2p, high)),
+        3 => (any::<bool>(), any::<bool>()).prop_map(|(high, joins)| Doing::Subscribe(high, joins)),
+        1 => Just(Doing::GuestSubscribes),
         5 => (0..5_usize, any::<bool>()).prop_map(|(word, named)| Doing::Says(word, named)),
         3 => (0..5_usize).prop_map(Doing::Guest),
         1 => Just(Doing::Leaves),
@@ -51,6 +56,19 @@ proptest! {
                     let to = if high { "hyperty://high.example/x" } else { CAROL };
                     let asks = request(&asked.to_string(), ALICE, to);
                     bench.send(alice, if p2p { asks.flag(flags::P2P) } else { asks });
+                }
+                Doing::Subscribe(high, joins) => {
+                    asked += 1;
+                    let resource = if high { "hyperty://high.example/x/status" } else { MOOD };
+                    let kind =
+                        if joins { MessageType::Subscribe } else { MessageType::Unsubscribe };
+                    bench.keeper_hears(alice, kind, &asked.to_string(), &[resource]);
+                }
+                Doing::GuestSubscribes => {
+                    let asks = message(MessageType::Subscribe, "1", KEEPER, AT).flag(flags::REPLY);
+                    let own = json!({"resources": format!("{ALICE}/status")});
+                    bench.send(handler.1, by("far.example", with_body(asks, &own)));
+                    bench.send(alice, message(MessageType::Update, "", ALICE, OWN));
                 }
                 Doing::Says(word, named) => {
                     let remote = if url.contains("high.example") { HIGH } else { FAR };

@@ -4,13 +4,20 @@
 use super::*;
 use crate::limits::{NODE_RETRY_MS, SUBSCRIPTIONS_PER_PEER};
 
-const AT: &str = "hyperty-runtime://home.example/rt/subscriptions";
-const KEEPER: &str = "hyperty-runtime://far.example/7/subscriptions";
-const MOOD: &str = "hyperty://far.example/carol/status";
-const OWN: &str = "hyperty://home.example/alice/status";
+pub(super) const AT: &str = "hyperty-runtime://home.example/rt/subscriptions";
+pub(super) const KEEPER: &str = "hyperty-runtime://far.example/7/subscriptions";
+pub(super) const MOOD: &str = "hyperty://far.example/carol/status";
+pub(super) const OWN: &str = "hyperty://home.example/alice/status";
 
 impl Bench {
-    fn keeper_hears(&mut self, link: LinkId, kind: MessageType, id: &str, resources: &[&str]) {
+    /// An application asks the keeper of subscriptions.
+    pub(super) fn keeper_hears(
+        &mut self,
+        link: LinkId,
+        kind: MessageType,
+        id: &str,
+        resources: &[&str],
+    ) {
         let asked = message(kind, id, ALICE, AT).flag(flags::REPLY | flags::ID_NUM);
         self.send(link, with_body(asked, &json!({ "resources": resources })));
     }
