@@ -269,7 +269,7 @@ impl Echo {
         Run::of(times)
     }
 
-    /// Messages at fixed times, or without a pause as fast as the credit allows: the rate reached.
+    /// Messages at fixed times: the rate reached.
     fn flood(&mut self, peer: &str, body: &[u8], count: usize, pause: Duration) -> Run {
         let message = self.frame(MessageType::Update, "", peer, body);
         let mark = self.frame(MessageType::Execute, "1", peer, body);
@@ -280,9 +280,7 @@ impl Echo {
             wait_until(due);
             let is_mark = number % FLOOD_MARK == 0;
             self.link.out.push(if is_mark { &mark } else { &message }.bytes());
-            if is_mark || !pause.is_zero() {
-                self.flush();
-            }
+            self.flush();
             if is_mark {
                 self.await_answers(self.answers + 1);
             }

@@ -2,7 +2,7 @@
 //! third that sends ten times as many messages to the same receiver.
 
 use crate::control;
-use crate::figures::{Row, Run, print_head, short};
+use crate::figures::{Row, Run, median, print_head, short};
 use crate::stubs::FRAME_REST;
 use crate::worlds::{FLOOD, PING, PONG, World};
 use serde_json::{Value, json};
@@ -21,29 +21,20 @@ const AROUND: Duration = Duration::from_millis(50);
 /// Measures and prints.
 pub(crate) fn run(rounds: usize) {
     let mut world = Three::new();
-    let mut paced = Row::new("p99 of the others, beside ten times their messages", "≤ 1.2");
-    let mut wild = Row::new("the same, beside as many as the credit allows", "");
-    let (mut rates, mut wild_rates) = (Vec::new(), Vec::new());
+    let mut row = Row::new("p99 of the others, beside ten times their messages", "≤ 1.2");
+    let mut rates = Vec::new();
     for _ in 0..rounds {
         let before = world.trips();
-        let (beside, rate) = world.trips_beside(TRIPS.1 / 10, (TRIPS.0 + 100) * TIMES);
-        let between = world.trips();
-        let (flooded, wild_rate) = world.trips_beside(0, (TRIPS.0 + 100) * TIMES * 20);
-        let after = world.trips();
-        paced.add(high(before), high(beside), high(between));
-        wild.add(high(between), high(flooded), high(after));
+        let (beside, rate) = world.trips_beside();
+        row.add(high(before), high(beside), high(world.trips()));
         rates.push(rate);
-        wild_rates.push(wild_rate);
     }
     print_head("Round trips of two stubs while a third floods one of them (less is better)", "µs");
-    paced.print();
-    wild.print();
-    let middle = |rates: &[f64]| short(crate::figures::median(rates));
+    row.print();
     println!(
-        "\nthe two: {} round trips a second; the flood: {} and {} messages a second\n",
+        "\nthe two: {} round trips a second; the flood: {} messages a second\n",
         1_000_000 / TRIPS.1,
-        middle(&rates),
-        middle(&wild_rates)
+        short(median(&rates)),
     );
 }
 
@@ -77,14 +68,16 @@ impl Three {
     }
 
     /// The round trips, and how many messages a second the flood had.
-    fn trips_beside(&mut self, pause_us: u64, count: usize) -> (Run, f64) {
+    fn trips_beside(&mut self) -> (Run, f64) {
+        let times = u64::try_from(TIMES).expect("a small number");
+        let (count, pause_us) = ((TRIPS.0 + 100) * TIMES, TRIPS.1 / times);
         let Self { asks, floods, peer, .. } = self;
         let peer: &str = peer;
         std::thread::scope(|scope| {
             let flood = scope.spawn(|| drive(floods, FLOOD, peer, ("flood", count, pause_us)));
             std::thread::park_timeout(AROUND);
             let trips = drive(asks, PING, peer, ("paced", TRIPS.0, TRIPS.1));
-            assert!(pause_us == 0 || !flood.is_finished(), "the flood was over too soon");
+            assert!(!flood.is_finished(), "the flood was over too soon");
             (trips, flood.join().expect("a flood").middle)
         })
     }
