@@ -53,6 +53,23 @@ fn ids_keep_their_json_form_and_provisional_answers_keep_the_request() {
 }
 
 #[test]
+fn a_response_without_a_body_ends_its_request() {
+    let daemon = Daemon::start("");
+    let (mut alice, mut bob) = pair(&daemon);
+    let id = alice.ask("read", BOB, &json!({}));
+    assert_eq!(bob.read().unwrap()["id"], id);
+    bob.write(&json!({"id": id, "type": "response", "to": ALICE}));
+    assert_eq!(alice.response(id)["from"], BOB);
+    // It was the final one: another is too late, and alice hears only what comes after it.
+    bob.write(&json!({"id": id, "type": "response", "to": ALICE, "body": {"code": 200}}));
+    let next = alice.ask("read", BOB, &json!({}));
+    assert_eq!(bob.read().unwrap()["id"], next);
+    bob.write(&json!({"id": next, "type": "response", "to": ALICE, "body": {"code": 200}}));
+    assert_eq!(alice.read().unwrap()["id"], next);
+    daemon.assert_conserved();
+}
+
+#[test]
 fn bad_lines_are_answered_and_the_connection_stays() {
     let daemon = Daemon::start("");
     let (mut alice, _bob) = pair(&daemon);

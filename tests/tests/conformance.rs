@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// The rows that must be there: the numbered ones of each seed, of the recorded traces (A) and of
 /// the test ideas of the original (T), and the others by name.
 const NUMBERED: &[(&str, u32)] =
-    &[("PS", 22), ("IW", 24), ("P2P", 15), ("MF", 22), ("PF", 8), ("A", 3), ("T", 18)];
+    &[("PS", 22), ("IW", 24), ("P2P", 15), ("MF", 22), ("PF", 8), ("A", 3), ("T", 24)];
 const NAMED: &[&str] = &["PS-message", "PS-login", "IW-message", "P2P-code", "P2P-who"];
 
 struct Row {

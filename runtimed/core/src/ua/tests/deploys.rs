@@ -382,3 +382,26 @@ fn the_fetch_worker_is_told_to_get_the_code_only_after_the_descriptor_is_accepte
     assert_eq!(refusal.reason, Reason::Constraint);
     assert!(refusal.desc.contains("node"), "{}", refusal.desc);
 }
+
+#[test]
+fn a_stub_that_wants_two_things_which_are_not_there_is_refused_by_the_name_of_one() {
+    let mut world = World::new();
+    world.descriptor.constraints =
+        vec!["browser".to_owned(), "mobile".to_owned(), "node".to_owned()];
+    world.message("example.com");
+    let StubRoute::Refused(refusal) = world.route("example.com") else { panic!() };
+    assert_eq!(refusal.reason, Reason::Constraint);
+    let named = ["mobile", "node"].iter().any(|name| refusal.desc.contains(name));
+    assert!(named && !refusal.desc.contains("browser"), "{}", refusal.desc);
+    assert!(world.of(Role::Stub).is_empty() && world.codes.is_empty());
+}
+
+#[test]
+fn where_nobody_listens_for_other_runtimes_nobody_connects_to_one_either() {
+    let mut world = World::new();
+    let mut out = Vec::new();
+    let requester = RouteKey::P2p("example.com".to_owned());
+    let refusal = world.ua.start(world.time(), &requester, "a test", &mut out).unwrap_err();
+    assert_eq!(refusal.reason, Reason::NotImplemented);
+    assert!(out.is_empty() && world.of(Role::Stub).is_empty());
+}
