@@ -122,7 +122,8 @@ impl Core {
     /// As [`Self::want_at_node`], some time soon: everybody does when a runtime starts.
     pub(crate) fn want_at_node_soon(&mut self, domain: &str, resource: &str) {
         self.want_at_node(domain, resource, Why::Subscribed, true);
-        let jitter = self.ua.random() % RESTORE_JITTER_MS;
+        // Not at once: what was restored rests first.
+        let jitter = (self.ua.random() % RESTORE_JITTER_MS).saturating_add(1);
         let at = Time(self.bus.now.0.saturating_add(jitter));
         if let Some(node) = self.bus.nodes.by_domain.get_mut(domain) {
             node.retry_at.get_or_insert(at);

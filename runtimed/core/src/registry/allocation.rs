@@ -453,7 +453,7 @@ impl Core {
             self.allocation.reuse.restore(row);
         }
         if self.allocation.blocks.is_any_returning() {
-            let jitter = self.ua.random() % RESTORE_JITTER_MS;
+            let jitter = (self.ua.random() % RESTORE_JITTER_MS).saturating_add(1);
             self.allocation.give_at = Some(Time(self.bus.now.0.saturating_add(jitter)));
         }
     }
